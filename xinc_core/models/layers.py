@@ -1,0 +1,103 @@
+"""What a family tells the tracer: a network is a chain of layers, and each layer is one linear map.
+
+A family (FFN, NeRV, …) is a plain ``nn.Module`` that offers, besides ``forward``,
+
+* ``encode(t)``  — the parameter-free encoding of frame positions ``t`` in [0, 1),
+* ``stem(code)`` — the input of the first layer whose neurons are traced, ``(B, c_in, h, w)``,
+* ``layers()``   — the chain of :class:`Layer` from there to the image.
+
+Nothing else in the package knows which family it is looking at.
+
+Trap: a linear layer is a 1×1 convolution here, so that a coordinate network and a convolutional decoder read the same
+way; pixels are never flattened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def identity(x: Tensor) -> Tensor:
+    """The activation of a last layer."""
+    return x
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One linear map, what follows it, and how its weights are grouped into neurons.
+
+    The layer computes ``activation(shuffle(conv(x, weight) + bias))`` with stride 1 and zero padding ``k // 2``.
+
+    Attributes
+    ----------
+    name : str
+        The layer's public name, e.g. ``"block3"``.
+    weight : Tensor, (c_out, c_in, k, k), k odd
+        A linear layer is the case k = 1.
+    bias : Tensor, (c_out,), or None
+    stride : int
+        PixelShuffle factor s: pre-shuffle channel ``o·s² + q`` becomes sub-pixel ``(q div s, q mod s)`` of channel ``o``.
+    activation : callable
+        Pointwise.
+    neurons : {"kernels", "columns"}
+        ``"kernels"``: neuron ``(i, o')`` is the k×k kernel from input channel i to pre-shuffle channel o', ordered
+        row-major. ``"columns"``: neuron j is the column ``weight[:, j]``, all output units together (k = s = 1).
+    """
+
+    name: str
+    weight: Tensor
+    bias: Tensor | None
+    stride: int = 1
+    activation: Callable[[Tensor], Tensor] = identity
+    neurons: str = "kernels"
+
+    @property
+    def c_out(self) -> int:
+        return self.weight.shape[0]
+
+    @property
+    def c_in(self) -> int:
+        return self.weight.shape[1]
+
+    @property
+    def kernel(self) -> int:
+        return self.weight.shape[-1]
+
+    @property
+    def pad(self) -> int:
+        return self.kernel // 2
+
+    @property
+    def n_neurons(self) -> int:
+        return self.c_in if self.neurons == "columns" else self.c_in * self.c_out
+
+    def linear(self, x: Tensor) -> Tensor:
+        """Pre-activation output before the shuffle: (B, c_in, h, w) → (B, c_out, h, w)."""
+        return F.conv2d(x, self.weight, self.bias, padding=self.pad)
+
+    def shuffle(self, z: Tensor) -> Tensor:
+        """(B, o·s², h, w) → (B, o, h·s, w·s)."""
+        return F.pixel_shuffle(z, self.stride) if self.stride > 1 else z
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.activation(self.shuffle(self.linear(x)))
+
+    def slope(self, z: Tensor) -> Tensor:
+        """Derivative of the activation at the shuffled pre-activation ``z``, same shape."""
+        if self.activation is identity:
+            return torch.ones_like(z)
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            return torch.autograd.grad(self.activation(z).sum(), z)[0]
+
+
+def run(layers: Sequence[Layer], x: Tensor) -> Tensor:
+    """Send ``x`` (B, c_in, h, w) through the chain; the image for the whole chain, (B, 3, H, W)."""
+    for layer in layers:
+        x = layer(x)
+    return x

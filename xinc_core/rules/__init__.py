@@ -1,0 +1,25 @@
+"""The rules: three answers to "what does this neuron contribute to this pixel?", behind one interface."""
+
+from __future__ import annotations
+
+from .ablation import Ablation
+from .base import Box, Rule, Traced, whole
+from .first_order import FirstOrderColumns, FirstOrderKernels, magnitude
+from .paper import PaperColumns, PaperKernels
+
+RULES = ("paper", "first_order", "ablation")
+_BY_NEURONS = {
+    "paper": {"columns": PaperColumns, "kernels": PaperKernels},
+    "first_order": {"columns": FirstOrderColumns, "kernels": FirstOrderKernels},
+}
+
+__all__ = ["RULES", "Box", "Rule", "Traced", "magnitude", "make_rule", "whole"]
+
+
+def make_rule(name: str, traced: Traced, baseline: str = "zero") -> Rule:
+    """The rule of this name for a traced layer; ``baseline`` is for ``ablation``."""
+    if name not in RULES:
+        raise ValueError(f"no rule {name!r}; there are {', '.join(RULES)}")
+    if name == "ablation":
+        return Ablation(traced, baseline)
+    return _BY_NEURONS[name][traced.layer.neurons](traced)

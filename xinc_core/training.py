@@ -1,0 +1,266 @@
+"""Fitting: overfit a network to a clip. PSNR is defined here, once.
+
+An epoch is one pass over the clip's frames; for an image network it is one full-image step. The order of the frames
+depends on (seed, epoch) alone, so that an interrupted fit continues bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from .checkpoints import replace_file
+from .clips import Clip
+from .models import family as family_class
+from .models import position, render
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a family is fitted. warmup: share of the epochs over which the rate climbs from a tenth."""
+
+    epochs: int
+    lr: float
+    batch: int = 2
+    warmup: float = 0.0
+    cosine: bool = False
+
+
+RECIPES = {"ffn": Recipe(1000, 9e-4), "nerv": Recipe(300, 1e-3, warmup=0.2, cosine=True)}
+COLLAPSE_DB = 8.0
+
+
+class DivergenceError(RuntimeError):
+    """The fit fell apart. ``model`` holds the last good weights, ``history`` what happened."""
+
+    model: nn.Module
+    history: History
+
+
+@dataclass
+class History:
+    """One row per epoch: epoch, psnr (dB, of the batches as they were trained on), lr, seconds since the start."""
+
+    rows: list[dict] = field(default_factory=list)
+
+    def __getitem__(self, column: str) -> list[float]:
+        return [row[column] for row in self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the table."""
+        names = list(self.rows[0]) if self.rows else []
+        lines = [",".join(names)] + [",".join(f"{row[n]:.6g}" for n in names) for row in self.rows]
+        replace_file(path, lambda f: f.write_text("\n".join(lines) + "\n"))
+
+
+def psnr(image: Tensor, target: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB: per frame from its MSE on [0, 1], averaged over frames.
+
+    image, target : (T, 3, H, W) or (3, H, W).
+    """
+    mse = (image - target).pow(2).reshape(-1, *image.shape[-3:]).flatten(1).mean(1)
+    return (-10 * mse.log10()).mean()
+
+
+def evaluate(model: nn.Module, clip: Clip, frame: int = 0) -> float:
+    """PSNR in dB of the rendered, clamped frames: of all of them for a video network, of ``frame`` for an image one."""
+    if not model.for_video:
+        return psnr(render(model).cpu(), clip.frames[frame]).item()
+    return sum(psnr(render(model, f).cpu(), clip.frames[f]).item() for f in range(len(clip))) / len(clip)
+
+
+def fit(
+    family: str,
+    clip: Clip,
+    frame: int = 0,
+    seed: int = 1,
+    epochs: int | None = None,
+    lr: float | None = None,
+    device: str = "cpu",
+    checkpoint: str | Path | bool = True,
+    progress: bool = True,
+    **options,
+) -> tuple[nn.Module, History]:
+    """Overfit a new network of a family to a clip.
+
+    Parameters
+    ----------
+    family : {"ffn", "nerv"}
+        An image network is fitted to ``frame`` of the clip, a video network to all frames.
+    seed : int
+        Fixes the initial weights and the order of the frames.
+    epochs, lr : optional
+        Default: the family's recipe (FFN 1,000 steps at 9e-4; NeRV 300 epochs at 1e-3, warm-up and cosine decay).
+    checkpoint : bool or path
+        Where the running state is kept; True means ``.cache/fits/``. Ctrl-C ends the epoch, saves and stops; the same
+        call then continues, to the same bytes as an uninterrupted fit on the same machine. Removed when done.
+    **options
+        Fields of the family's configuration, e.g. ``width=64`` (FFN), ``parameters=500_000`` (NeRV).
+
+    Returns
+    -------
+    (model, History)
+
+    Raises
+    ------
+    DivergenceError
+        Loss is not finite, or PSNR fell by more than 8 dB and stayed there.
+    """
+    kind = family_class(family)
+    if not 0 <= frame < len(clip):
+        raise IndexError(f"frame {frame} is outside the clip's {len(clip)} frames")
+    recipe = RECIPES[family]
+    recipe = Recipe(epochs or recipe.epochs, lr or recipe.lr, recipe.batch, recipe.warmup, recipe.cosine)
+    config = kind.Config.for_clip(clip.size, len(clip), **options)
+    job = dict(family=family, clip=clip.checksum, frame=frame, seed=seed, recipe=asdict(recipe), config=asdict(config))
+    key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]
+    path = Path(".cache/fits") / f"{key}.pt" if checkpoint is True else Path(checkpoint) if checkpoint else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = kind(config)
+    state = _Run(model.to(device, memory_format=torch.channels_last), recipe, key, path)
+    state.resume()
+    frames = clip.frames if kind.for_video else clip.frames[frame : frame + 1]
+    _loop(state, frames.to(device).contiguous(memory_format=torch.channels_last), seed, progress)
+    if path:
+        path.unlink(missing_ok=True)
+    return model.to(memory_format=torch.contiguous_format).requires_grad_(False), state.history
+
+
+class _Run:
+    """What a fit needs to continue: weights, optimiser, history; and the last weights known to be good."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, key: str, path: Path | None):
+        self.model, self.recipe, self.key, self.path = model, recipe, key, path
+        self.optimizer = torch.optim.Adam(model.parameters(), recipe.lr)
+        self.history = History()
+        self.good: dict[str, Tensor] = {}
+        self.saved = time.monotonic()
+
+    def resume(self) -> None:
+        if not (self.path and self.path.exists()):
+            return
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        if state["key"] != self.key:
+            raise ValueError(
+                f"{str(self.path)!r} belongs to another fit (other clip, seed, recipe or shape); "
+                "name another checkpoint, or delete it"
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history.rows = state["history"]
+
+    def save(self) -> None:
+        if not self.path:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        state = dict(
+            key=self.key,
+            model=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            history=self.history.rows,
+        )
+        replace_file(self.path, lambda f: torch.save(state, f))
+        self.saved = time.monotonic()
+
+    def rate(self, progress: float) -> float:
+        """Learning rate after a share of the fit: linear warm-up from a tenth, then cosine to zero or constant."""
+        r = self.recipe
+        if progress < r.warmup:
+            return r.lr * (0.1 + 0.9 * progress / r.warmup)
+        done = (progress - r.warmup) / (1 - r.warmup)
+        return r.lr * (0.5 + 0.5 * math.cos(math.pi * done)) if r.cosine else r.lr
+
+    def guard(self) -> None:
+        """Keep good weights; raise when the loss is not finite or PSNR collapsed for good."""
+        values = self.history["psnr"]
+        if not math.isfinite(values[-1]):
+            self.fail(f"the loss is not finite after epoch {len(values)}")
+        recent = values[-max(3, self.recipe.epochs // 20) :]
+        if max(recent) < max(values) - COLLAPSE_DB:
+            self.fail(f"PSNR fell from {max(values):.1f} to {values[-1]:.1f} dB by epoch {len(values)}")
+        if values[-1] >= max(values) - 1 and (len(values) % max(1, self.recipe.epochs // 100) == 0 or not self.good):
+            self.good = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+    def fail(self, what: str) -> None:
+        error = DivergenceError(
+            f"{what}; the last good weights are kept in this error's .model. Try a lower learning rate than "
+            f"lr={self.recipe.lr:g}, or another seed."
+        )
+        if self.good:
+            self.model.load_state_dict(self.good)
+        if self.path:
+            self.path.unlink(missing_ok=True)
+        error.model, error.history = self.model.requires_grad_(False), self.history
+        raise error
+
+
+def _loop(run: _Run, frames: Tensor, seed: int, progress: bool) -> None:
+    """Epochs from where the run stands to its end."""
+    model, recipe = run.model, run.recipe
+    n = len(frames)
+    t = torch.cat([position(model, f) for f in range(n)])
+    codes = model.encode(t)  # (T, …); one row when it does not depend on t
+    start, before = time.monotonic(), run.history.rows[-1]["seconds"] if len(run.history) else 0.0
+    bar = tqdm(total=recipe.epochs, initial=len(run.history), disable=not progress, desc=f"fit {model.family}")
+    with bar, _deferred_interrupt() as interrupted:
+        for epoch in range(len(run.history), recipe.epochs):
+            order = torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+            values = []
+            for i, index in enumerate(order.split(recipe.batch)):
+                lr = run.rate((epoch + i * recipe.batch / n) / recipe.epochs)
+                values += _step(run, codes[index.to(codes.device)], frames[index.to(frames.device)], lr)
+            mean = torch.stack(values).mean().item()
+            run.history.rows.append(
+                dict(epoch=epoch + 1, psnr=mean, lr=lr, seconds=before + time.monotonic() - start)
+            )
+            run.guard()
+            bar.update()
+            bar.set_postfix_str(f"{mean:.2f} dB")
+            if interrupted or time.monotonic() - run.saved > 30:
+                run.save()
+            if interrupted:
+                raise KeyboardInterrupt(
+                    f"stopped after epoch {epoch + 1} of {recipe.epochs}; the same call continues from there"
+                )
+
+
+def _step(run: _Run, codes: Tensor, target: Tensor, lr: float) -> list[Tensor]:
+    """One Adam step on a batch; the PSNR of each of its frames before the step."""
+    for group in run.optimizer.param_groups:
+        group["lr"] = lr
+    output = run.model.decode(codes)
+    mse = F.mse_loss(output, target, reduction="none").flatten(1).mean(1)  # (B,)
+    run.optimizer.zero_grad()
+    mse.mean().backward()
+    run.optimizer.step()
+    return list(-10 * mse.detach().log10())
+
+
+@contextmanager
+def _deferred_interrupt():
+    """Collect Ctrl-C instead of breaking off in the middle of a step; the list is non-empty once it was pressed."""
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    previous = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, previous)
