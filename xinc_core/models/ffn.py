@@ -48,11 +48,11 @@ class FFN(nn.Module):
     def encode(self, t: Tensor) -> Tensor:
         """Fourier features of every pixel, the same for all frames: (1, 2d, H, W)."""
         H, W = self.config.size
-        step = 2 / max(H - 1, W - 1, 1)
+        longer = max(H - 1, W - 1, 1)
         at = dict(device=self.B.device, dtype=self.B.dtype)
-        row, col = (torch.arange(n, **at) * step - 1 for n in (H, W))
+        row, col = (2 * (torch.arange(n, **at) / longer - 0.5) for n in (H, W))
         grid = torch.stack(torch.meshgrid(row, col, indexing="ij"))  # (2, H, W)
-        phase = 2 * torch.pi * torch.einsum("dk,khw->dhw", self.B, grid)
+        phase = torch.einsum("dk,khw->dhw", self.B, 2 * torch.pi * grid)
         return torch.cat([phase.sin(), phase.cos()])[None]
 
     def stem(self, code: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from .base import Box, Rule, coarser, crop, extent, window
 
+PATCH_FLOATS = 4e6  # working size of a batch of patches
+
 
 class FirstOrderColumns(Rule):
     """x_j(p)·∂I_c(p)/∂x_j(p) for the columns of a pointwise network."""
@@ -32,12 +34,16 @@ class FirstOrderColumns(Rule):
         self._box, self._jacobian = None, None
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
-        weight = self.traced.layer.weight[:, neurons, 0, 0]  # (n_out, k)
-        gradient = torch.einsum("ok,cohw->kchw", weight, self.jacobian(box))
-        return gradient.mul_(crop(self.traced.x, box)[neurons][:, None])
+        return self._by_channel(neurons, box).transpose(0, 1)
 
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
-        return magnitude(self.color(neurons, box))
+        return self._by_channel(neurons, box).abs_().sum(0)
+
+    def _by_channel(self, neurons: Tensor, box: Box) -> Tensor:
+        """(3, k, h, w)."""
+        weight = self.traced.layer.weight[:, neurons, 0, 0]  # (n_out, k)
+        gradient = weight.T @ self.jacobian(box).flatten(2)  # (3, k, h·w)
+        return gradient.unflatten(-1, extent(box)).mul_(crop(self.traced.x, box)[neurons])
 
     def jacobian(self, box: Box) -> Tensor:
         """∂I_c(p)/∂z_k(p), (3, n_out, h, w); the last box's is kept."""
@@ -84,8 +90,18 @@ class FirstOrderKernels(Rule):
         return self._assemble(neurons, box, lambda c: c)
 
     def floats_per_pixel(self) -> int:
-        """A patch batch holds each layer's output about twice per pixel, windows overlapping."""
-        return 4 * max(layer.c_out for layer in self.traced.layers)
+        """A batch of patches, with the convolution's own copies."""
+        return 4 * self._patch_floats // self.traced.scale**2 + 1
+
+    @property
+    def _patch_floats(self) -> int:
+        """The largest patch of one cell and one channel on its way through the tail."""
+        size, largest = 1, 1
+        for layer in self.traced.layers[1:]:
+            size += layer.kernel - 1
+            largest = max(largest, layer.c_out * size**2)
+            size *= layer.stride
+        return largest
 
     @property
     def slopes(self) -> list[Tensor]:
@@ -97,75 +113,88 @@ class FirstOrderKernels(Rule):
 
     def _assemble(self, neurons: Tensor, box: Box, finish) -> Tensor:
         """Shares times windows, summed over cells; ``finish`` turns (…, 3, S, S) blocks of cells into what is kept."""
-        scale = self.traced.scale
-        target = coarser(box, scale)  # the cells that the picture box touches
-        outputs = self.traced.pairs(neurons)[1]
-        result: Tensor | None = None
-        for o in outputs.unique().tolist():
-            mine = (outputs == o).nonzero()[:, 0]
-            windows, offsets, source = self._windows(o, target)  # (Tr, Tc, J, 3·S·S)
-            d = self.traced.shares(neurons[mine], source).permute(1, 2, 0)  # (nr, nc, k)
-            shares = d.new_zeros(*windows.shape[:2], len(mine), len(offsets))
-            for j, offset in enumerate(offsets):
-                place, have = _overlap(target, source, offset)
-                shares[(*place, slice(None), j)] = d[tuple(have)]
-            blocks = shares @ windows  # (Tr, Tc, k, 3·S·S)
-            part = _tiled(finish(blocks.unflatten(-1, (-1, scale, scale))))  # (k, …, Tr·S, Tc·S)
-            if result is None:
-                result = part.new_empty(len(neurons), *part.shape[1:])
-            result[mine] = part
-        return crop(result, box, [lo * scale for lo, _ in target])
+        target = coarser(box, self.traced.scale)  # the cells that the picture box touches
+        cells = extent(target)[0] * extent(target)[1]
+        at_once = max(1, int(PATCH_FLOATS // (self._patch_floats * cells)))
+        outputs, result = self.traced.pairs(neurons)[1], None
+        subpixels = outputs % self.traced.layer.stride**2
+        for q in subpixels.unique():
+            same = outputs[subpixels == q].unique()
+            for channels in same.split(at_once):
+                windows, offsets, source = self._windows(channels, target)
+                for o, painting in zip(channels, windows):
+                    mine = (outputs == o).nonzero()[:, 0]
+                    shares = self._gathered(neurons[mine], offsets, source, target)
+                    blocks = (shares @ painting).unflatten(-1, (-1, *[self.traced.scale] * 2))  # (Tr, Tc, k, 3, S, S)
+                    part = _tiled(finish(blocks))  # (k, …, Tr·S, Tc·S)
+                    if result is None:
+                        result = part.new_empty(len(neurons), *part.shape[1:])
+                    result[mine] = part
+        return crop(result, box, [lo * self.traced.scale for lo, _ in target])
 
-    def _windows(self, o: int, target: Box) -> tuple[Tensor, list[tuple[int, int]], Box]:
-        """What the cells around each target cell paint into it.
+    def _gathered(self, neurons: Tensor, offsets: list[tuple[int, int]], source: Box, target: Box) -> Tensor:
+        """For each target cell the shares d of the J cells that paint into it: (Tr, Tc, k, J)."""
+        d = self.traced.shares(neurons, source).permute(1, 2, 0)  # (nr, nc, k)
+        shares = d.new_zeros(*extent(target), len(neurons), len(offsets))
+        for j, offset in enumerate(offsets):
+            place, have = _overlap(target, source, offset)
+            shares[(*place, slice(None), j)] = d[tuple(have)]
+        return shares
 
-        Returns (Tr, Tc, J, 3·S·S) windows, the J offsets from painting to target cell, and the box of painting cells.
+    def _windows(self, channels: Tensor, target: Box) -> tuple[Tensor, list[tuple[int, int]], Box]:
+        """What the cells around each target cell paint into it, for output channels of one sub-pixel q.
+
+        Returns windows (n, Tr, Tc, J, 3·S·S), the J offsets from painting to target cell, the box of painting cells.
         """
         scale, grid = self.traced.scale, self.traced.x.shape[-2:]
-        start, size = self._reach(o)
-        spans = [range(a // scale, (a + n - 1) // scale + 1) for a, n in zip(start, size)]
+        start, size = self._reach(int(channels[0]))
+        spans = [range(a // scale, (a + size - 1) // scale + 1) for a in start]
         source = tuple(
             (max(lo - span[-1], 0), min(hi - span[0], n)) for (lo, hi), span, n in zip(target, spans, grid)
         )
-        response = self._responses(o, source)  # (nr, nc, 3, height, width)
-        (top, left) = (a - span[0] * scale for a, span in zip(start, spans))
-        (bottom, right) = (len(span) * scale - a - n for a, n, span in zip((top, left), size, spans))
-        response = F.pad(response, (left, right, top, bottom))
-        response = response.unflatten(-1, (-1, scale)).unflatten(-3, (-1, scale))  # (nr, nc, 3, jr, S, jc, S)
-        offsets = [(r, c) for r in range(len(spans[0])) for c in range(len(spans[1]))]
-        parts = response.permute(3, 5, 0, 1, 2, 4, 6).flatten(4).flatten(0, 1)  # (J, nr, nc, 3·S·S)
-        offsets = [(r + spans[0][0], c + spans[1][0]) for r, c in offsets]
-        (height, width) = extent(target)
-        windows = parts.new_zeros(height, width, len(offsets), parts.shape[-1])
+        before = [a - span[0] * scale for a, span in zip(start, spans)]
+        after = [len(span) * scale - b - size for b, span in zip(before, spans)]
+        response = self._responses(channels, source)  # (n, nr, nc, 3, size, size)
+        response = F.pad(response, (before[1], after[1], before[0], after[0]))
+        response = response.unflatten(-1, (-1, scale)).unflatten(-3, (-1, scale))  # (n, nr, nc, 3, jr, S, jc, S)
+        parts = response.permute(4, 6, 0, 1, 2, 3, 5, 7).flatten(5).flatten(0, 1)  # (J, n, nr, nc, 3·S·S)
+        offsets = [(r, c) for r in spans[0] for c in spans[1]]
+        windows = parts.new_zeros(len(channels), *extent(target), len(offsets), parts.shape[-1])
         for j, offset in enumerate(offsets):
-            place, have = _overlap(target, source, offset)
-            windows[(*place, j)] = parts[(j, *have)]
+            (rows, cols), (have_rows, have_cols) = _overlap(target, source, offset)
+            windows[:, rows, cols, j] = parts[j, :, have_rows, have_cols]
         return windows, offsets, source
 
-    def _reach(self, o: int) -> tuple[list[int], list[int]]:
-        """Where the window of cell u begins, in picture pixels from S·u, and how large it is, along rows and columns."""
-        q, s = o % self.traced.layer.stride**2, self.traced.layer.stride
-        start, size = [q // s, q % s], 1
+    def _reach(self, o: int) -> tuple[list[int], int]:
+        """Where the window of cell u begins, in picture pixels from S·u along rows and columns, and its side."""
+        s = self.traced.layer.stride
+        start, size = [o % s**2 // s, o % s], 1
         for layer in self.traced.layers[1:]:
             start = [(a - layer.pad) * layer.stride for a in start]
             size = (size + layer.kernel - 1) * layer.stride
-        return start, [size, size]
+        return start, size
 
-    def _responses(self, o: int, cells: Box) -> Tensor:
-        """Windows of the columns of J that belong to output channel o: (rows, columns of cells, 3, height, width)."""
+    def _responses(self, channels: Tensor, cells: Box) -> Tensor:
+        """Windows of J's columns for output channels of one sub-pixel: (n, rows, columns of cells, 3, size, size)."""
         first, slopes = self.traced.layer, self.slopes
-        q, channel = o % first.stride**2, o // first.stride**2
+        q, channels = int(channels[0]) % first.stride**2, channels // first.stride**2
         start, step = [q // first.stride, q % first.stride], first.stride
-        own = _patches(slopes[0][channel : channel + 1], cells, start, step, 1)  # (nr, nc, 1, 1, 1)
-        patch = own.new_ones(1, 1, 1, 1)
-        for n, layer in enumerate(self.traced.layers[1:], 1):
-            weight = layer.weight[:, channel : channel + 1] if n == 1 else layer.weight
-            patch = layer.shuffle(F.conv2d(patch, weight, padding=layer.kernel - 1))
+        own = _patches(slopes[0][channels], cells, start, step, 1)  # (n, nr, nc, 1, 1)
+        rows, cols = extent(cells)
+        patch: Tensor | None = None  # (n·nr·nc, c, size, size); cells apart only once slopes have told them apart
+        for m, layer in enumerate(self.traced.layers[1:], 1):
+            if patch is None:  # the kernels that read these channels, seen from the pixel they read
+                patch = layer.weight[:, channels].transpose(0, 1).flip(-2, -1)
+            else:
+                patch = F.conv2d(patch, layer.weight, padding=layer.kernel - 1)
+            patch = layer.shuffle(patch)
             start, step = [(a - layer.pad) * layer.stride for a in start], step * layer.stride
-            if n < len(slopes):
-                slope = _patches(slopes[n], cells, start, step, patch.shape[-1])  # (nr, nc, c, n, n)
-                patch = (slope * patch.unflatten(0, slope.shape[:2] if len(patch) > 1 else (1, 1))).flatten(0, 1)
-        return patch.unflatten(0, own.shape[:2] if len(patch) > 1 else (1, 1)) * own
+            if m < len(slopes):
+                slope = _patches(slopes[m], cells, start, step, patch.shape[-1]).permute(1, 2, 0, 3, 4)
+                apart = patch.unflatten(0, (len(channels), rows if m > 1 else 1, cols if m > 1 else 1))
+                patch = (apart * slope).flatten(0, 2)
+        apart = patch.unflatten(0, (len(channels), *((rows, cols) if len(slopes) > 1 else (1, 1))))
+        return apart * own[:, :, :, None]
 
 
 def magnitude(color: Tensor) -> Tensor:
@@ -181,9 +210,9 @@ def _tiled(blocks: Tensor) -> Tensor:
 
 
 def _patches(x: Tensor, cells: Box, start: list[int], step: int, size: int) -> Tensor:
-    """For every cell u the square of x (c, H, W) that begins at start + step·u, zero outside: (nr, nc, c, size, size)."""
+    """For every cell u the square of x (c, H, W) that begins at start + step·u, zero outside: (c, nr, nc, size, size)."""
     box = tuple((a + step * lo, a + step * (hi - 1) + size) for (lo, hi), a in zip(cells, start))
-    return window(x, box).unfold(-2, size, step).unfold(-2, size, step).permute(1, 2, 0, 3, 4)
+    return window(x, box).unfold(-2, size, step).unfold(-2, size, step)
 
 
 def _overlap(target: Box, source: Box, offset: tuple[int, int]) -> tuple[list[slice], list[slice]]:

@@ -1,0 +1,89 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import xinc_core as xc
+from xinc_core.models import FFN, Layer, NeRV, identity
+
+REFERENCE = os.environ.get("XINC_REFERENCE_DIR")
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The authors' checkpoint and values computed with their code."""
+    if not REFERENCE:
+        pytest.skip("XINC_REFERENCE_DIR is not set: the authors' reference values were not compared")
+    return Path(REFERENCE)
+
+
+class Chain(nn.Module):
+    """A hand-made convolutional network of any depth, kernels, strides and activations over a fixed random input."""
+
+    family, for_video = "chain", False
+
+    def __init__(self, grid, channels, strides, kernels, activations, bias=True, neurons="kernels"):
+        super().__init__()
+        self.x = nn.Parameter(torch.randn(1, channels[0], *grid))
+        shapes = zip(channels, channels[1:], strides, kernels)
+        self.convs = nn.ModuleList(nn.Conv2d(a, b * s * s, k, padding=k // 2, bias=bias) for a, b, s, k in shapes)
+        self.strides, self.activations, self.neurons = strides, activations, neurons
+
+    def encode(self, t):
+        return t
+
+    def stem(self, code):
+        return self.x
+
+    def layers(self):
+        parts = zip(self.convs, self.strides, self.activations)
+        return tuple(Layer(f"l{n}", c.weight, c.bias, s, a, self.neurons) for n, (c, s, a) in enumerate(parts, 1))
+
+    def forward(self, t):
+        x = self.x
+        for layer in self.layers():
+            x = layer(x)
+        return x
+
+
+def gaussian(x):
+    return torch.exp(-(x**2))
+
+
+def networks() -> dict:
+    """Small networks of many shapes, float64, weights large enough for the activations to bend."""
+    built = {
+        "ffn": lambda: FFN(FFN.Config(size=(6, 9), width=7, scale=2.0)),
+        "nerv": lambda: NeRV(NeRV.Config(size=(24, 16), n_frames=3, strides=(4, 2), channels=(3, 4, 2), levels=4)),
+        "nerv_deep": lambda: NeRV(
+            NeRV.Config(size=(16, 24), n_frames=2, strides=(2, 1, 2, 2), channels=(3, 2, 3, 2, 2), levels=3)
+        ),
+        "nerv_wide_kernel": lambda: NeRV(
+            NeRV.Config(size=(18, 12), n_frames=2, strides=(3, 2), channels=(2, 3, 2), kernel=5, levels=3)
+        ),
+        "one_block": lambda: NeRV(NeRV.Config(size=(10, 15), n_frames=2, strides=(5,), channels=(3, 2), levels=3)),
+        "mixed": lambda: Chain((4, 3), (3, 2, 4, 3, 3), (2, 1, 3, 1), (1, 3, 5, 3), (F.silu, gaussian, torch.sin, identity)),
+        "no_bias": lambda: Chain((5, 4), (2, 3, 2, 3), (2, 2, 1), (3, 3, 3), (F.relu, F.gelu, identity), bias=False),
+        "narrow": lambda: Chain((1, 2), (2, 2, 2, 3), (4, 2, 1), (5, 5, 5), (F.gelu, F.gelu, identity)),
+        "deep_columns": lambda: Chain(
+            (5, 6), (4, 3, 5, 3, 3), (1,) * 4, (1,) * 4, (F.relu, torch.sin, F.gelu, identity), neurons="columns"
+        ),
+    }
+    return built
+
+
+@pytest.fixture(params=list(networks()))
+def network(request):
+    torch.manual_seed(7)
+    model = networks()[request.param]().double()
+    for p in model.parameters():
+        p.data.mul_(2.5)
+    return model.requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def shapes():
+    return xc.load_clip("shapes")

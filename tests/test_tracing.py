@@ -1,0 +1,210 @@
+"""The canvas against the literal definitions, the laws, and the authors' own values."""
+
+import copy
+
+import literal
+import numpy as np
+import pytest
+import torch
+
+import xinc_core as xc
+from xinc_core import canvas as canvas_module
+from xinc_core.models import NeRV, position
+from xinc_core.rules import first_order
+
+
+def close(got, wanted, rtol):
+    scale = wanted.abs().max()
+    assert got.shape == wanted.shape
+    assert (got - wanted).abs().max() <= rtol * max(scale, 1e-30), f"{(got - wanted).abs().max() / scale:.2e}"
+
+
+def all_maps(network, rule, index, **options):
+    return xc.trace(network, rule=rule, **options)[network.layers()[index].name]
+
+
+def test_reference_values_of_the_authors_code(reference):
+    size = dict(size=(128, 256))
+    cases = [("ffn_cityscapes_0005.ckpt", "ffn_values.npz", "", size)]
+    cases += [("nerv_bunny.pth", "nerv_values.npz", "frame0.", size | {"n_frames": 30})]
+    for checkpoint, values, prefix, options in cases:
+        canvas = xc.trace(xc.load_model(reference / checkpoint, **options))
+        table = {k: torch.from_numpy(v) for k, v in np.load(reference / values).items()}
+        for name in {k.removeprefix(prefix).split(".")[0] for k in table}:
+            want = {k.rsplit(".", 1)[1]: v for k, v in table.items() if k.startswith(f"{prefix}{name}.")}
+            maps = torch.stack([canvas[name][int(n)] for n in want["neurons"]])
+            close(maps, want["maps"], 1e-5)
+            close(canvas[name].totals(), want["total"].double(), 1e-5)
+            close(canvas[name].heatmap(), want["heatmap"].double(), 1e-5)
+
+
+def test_the_canvas_runs_the_network_itself(network):
+    close(xc.trace(network).image, network(position(network, 0))[0], 1e-12)
+
+
+@pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_paper_maps_equal_the_literal_ones(network, dtype, rtol):
+    network = network.to(dtype)
+    exact = copy.deepcopy(network).double()
+    for index, layer in enumerate(network.layers()):
+        want = torch.stack([literal.paper_map(exact, index, n) for n in range(layer.n_neurons)])
+        close(all_maps(network, "paper", index).tensor().double(), want, rtol)
+
+
+@pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+def test_first_order_maps_equal_forward_mode_differentiation(network, dtype, rtol):
+    network = network.to(dtype)
+    exact = copy.deepcopy(network).double()
+    for index, layer in enumerate(network.layers()):
+        maps = all_maps(network, "first_order", index)
+        want = torch.stack([literal.first_order_map(exact, index, n) for n in range(layer.n_neurons)])
+        close(torch.stack([maps.color(n) for n in range(len(maps))]).double(), want, rtol)
+        close(maps.tensor().double(), want.abs().sum(1), rtol)
+
+
+@pytest.mark.parametrize("baseline", ["zero", "mean"])
+def test_ablation_maps_equal_the_literal_ones(network, baseline):
+    for index, layer in enumerate(network.layers()):
+        maps = all_maps(network, "ablation", index, baseline=baseline)
+        for n in range(0, layer.n_neurons, 3):
+            want = literal.ablation_map(network, index, n, baseline=baseline)
+            close(maps.color(n), want, 1e-10)
+            close(maps[n], want.abs().sum(0), 1e-10)
+
+
+def test_ablation_is_the_picture_without_the_kernels_weights():
+    torch.manual_seed(0)
+    model = NeRV(NeRV.Config(size=(16, 16), n_frames=2, strides=(2, 2), channels=(3, 2, 2), levels=3))
+    model.requires_grad_(False)
+    maps, whole = xc.trace(model, rule="ablation")["block1"], xc.render(model, clamp=False)
+    for i, o in ((0, 0), (2, 5)):
+        lesioned = copy.deepcopy(model)
+        lesioned.blocks[0].weight[o, i] = 0
+        close(maps.color(i * 8 + o), whole - xc.render(lesioned, clamp=False), 1e-5)
+
+
+def test_on_the_last_layer_first_order_is_ablation_and_paper_is_both_up_to_the_bias_share(network):
+    name = network.layers()[-1].name
+    maps = {rule: xc.trace(network, rule=rule)[name] for rule in ("paper", "first_order", "ablation")}
+    layer = network.layers()[-1]
+    for n in range(len(maps["paper"])):
+        truth = maps["ablation"].color(n)
+        close(maps["first_order"].color(n), truth, 1e-10)
+        bias = torch.zeros(3, dtype=truth.dtype) if layer.bias is None else layer.bias / layer.c_in
+        painted = slice(None) if layer.neurons == "columns" else n % layer.c_out
+        close(maps["paper"].color(n)[painted] - bias[painted, ..., None, None], truth[painted], 1e-10)
+
+
+def test_completeness_terms_add_up_to_the_layers_own_output(network):
+    """Before the activation, the terms of a layer sum to its pre-activation output (METHOD section 2)."""
+    for layer, x in zip(network.layers(), literal.inputs_of(network)):
+        traced = canvas_module.Traced((layer,), (x,), tuple(x.shape[-2:]))
+        z = layer.linear(x)[0]
+        if layer.neurons == "columns":
+            columns = layer.weight[:, :, 0, 0].sum(0)[:, None, None] * x[0] + layer.bias.sum() / layer.c_in
+            close(columns.sum(0), z.sum(0), 1e-10)
+            continue
+        box = canvas_module.whole(x.shape[-2:])
+        terms = traced.shares(torch.arange(layer.n_neurons), box).unflatten(0, (layer.c_in, layer.c_out))
+        bias = 0 if layer.bias is None else layer.bias[:, None, None] / layer.c_in
+        close((terms + bias).sum(0), z, 1e-10)
+
+
+def test_first_order_maps_of_a_layer_add_up(network):
+    """To J applied to the whole weight part; with the bias shares of this and later layers to the picture, if piecewise linear."""
+    seen, layers = literal.inputs_of(network), network.layers()
+    piecewise_linear = all(layer.activation in (torch.nn.functional.relu, xc.models.identity) for layer in layers)
+    for index, layer in enumerate(layers):
+        maps = xc.trace(network, rule="first_order")[layer.name]
+        total = sum(maps.color(n) for n in range(len(maps)))
+        z = layer.linear(seen[index])
+        weights_only = z if layer.bias is None else z - layer.bias[:, None, None]
+        close(total, torch.func.jvp(literal.tail(network, index), (z,), (weights_only,))[1], 1e-9)
+        if piecewise_linear:
+            for later in range(index, len(layers)):
+                z = layers[later].linear(seen[later])
+                bias = layers[later].bias[:, None, None].expand_as(z)
+                total = total + torch.func.jvp(literal.tail(network, later), (z,), (bias,))[1]
+            close(total, network(position(network, 0))[0], 1e-9)
+
+
+@pytest.mark.parametrize("rule", ["paper", "first_order", "ablation"])
+def test_results_do_not_depend_on_chunks_or_tiles(network, rule, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    for index in range(len(network.layers())):
+        layer = all_maps(network, rule, index)
+        maps, (n, H, W) = layer.tensor(), layer.shape
+        labels = torch.randint(0, 3, (H, W), generator=generator)
+        want = dict(
+            totals=maps.abs().sum((1, 2)),
+            heatmap=maps.abs().sum(0),
+            squares=maps.square().sum((1, 2)),
+            region_sums=torch.stack([maps.abs()[:, labels == r].sum(1) for r in range(3)], 1),
+        )
+        for stream, work in ((4e6, 256e6), (1, 1), (3 * H * W * 8, 5 * W * 8)):
+            monkeypatch.setattr(canvas_module, "STREAM_BYTES", stream)
+            monkeypatch.setattr(canvas_module, "WORK_BYTES", work)
+            monkeypatch.setattr(first_order, "PATCH_FLOATS", work)
+            layer = all_maps(network, rule, index)
+            got = dict(totals=layer.totals(), heatmap=layer.heatmap(), squares=layer.squares())
+            for name, value in (got | dict(region_sums=layer.region_sums(labels))).items():
+                close(value, want[name], 1e-10)
+            seen = torch.cat([neurons for neurons, _ in layer.chunks(stream)])
+            assert seen.sort().values.equal(torch.arange(n))
+        for row, col in ((0, 0), (H - 1, W // 2)):
+            close(layer.pixel(row, col), maps[:, row, col], 1e-10)
+
+
+def test_nothing_is_left_on_the_model(network, monkeypatch):
+    network.requires_grad_(True)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    for rule in ("paper", "first_order", "ablation"):
+        canvas = xc.trace(network, rule=rule)
+        assert not canvas[canvas.layers[0]].totals().requires_grad
+
+    def broken(*args):
+        raise RuntimeError("broken on purpose")
+
+    monkeypatch.setattr(canvas_module.LayerMaps, "_tiles", broken)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        xc.trace(network)[canvas.layers[0]].totals()
+    assert all(p.grad is None and p.requires_grad for p in network.parameters())
+    assert all(v.equal(before[k]) for k, v in network.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in network.modules())
+    assert torch.is_grad_enabled() and torch.get_num_threads() == threads and torch.get_rng_state().equal(state)
+
+
+def test_more_than_fits_is_refused_with_a_sentence(network, monkeypatch):
+    monkeypatch.setattr(canvas_module, "free_bytes", lambda device: 10.0)
+    canvas = xc.trace(network)
+    with pytest.raises(MemoryError, match=r"are free; stream them with .chunks\(\)"):
+        canvas[canvas.layers[0]].tensor()
+
+
+def test_bad_questions_get_one_sentence(network):
+    canvas = xc.trace(network)
+    layer = canvas[canvas.layers[0]]
+    with pytest.raises(KeyError, match="no layer 'block9'; there are"):
+        canvas["block9"]
+    with pytest.raises(IndexError, match="outside the"):
+        layer[len(layer)]
+    with pytest.raises(IndexError, match="outside the picture"):
+        layer.pixel(-1, 0)
+    with pytest.raises(ValueError, match="no rule 'papre'"):
+        xc.trace(network, rule="papre")
+    with pytest.raises(ValueError, match="baseline is"):
+        xc.trace(network, rule="ablation", baseline="median")
+    with pytest.raises(ValueError, match="labels are"):
+        layer.region_sums(torch.zeros(2, 2, dtype=torch.long))
+    if len(network.layers()) > 1:
+        with pytest.raises(ValueError, match="no colour channels"):
+            layer.color(0)
+
+
+def test_frames_differ_and_frames_outside_the_clip_are_refused():
+    torch.manual_seed(0)
+    model = NeRV(NeRV.Config(size=(16, 16), n_frames=3, strides=(2, 2), channels=(3, 2, 2), levels=3))
+    assert not xc.trace(model, 0).image.equal(xc.trace(model, 1).image)
+    with pytest.raises(IndexError, match="outside this model's 3 frames"):
+        xc.trace(model, 3)
