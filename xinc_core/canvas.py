@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .models import position
-from .rules import RULES, Box, Rule, Traced, make_rule, whole
+from .rules import RULES, Box, Rule, Traced, crop, make_rule, whole
 
-STREAM_BYTES = 4e6  # maps per step of a reduction: small enough to stay in the processor's cache
+STREAM_BYTES = 2**22  # maps per step of a reduction: small enough to stay in the processor's cache
 WORK_BYTES = 256e6  # working memory of a rule, which decides into how many tiles a large picture is cut
 
 
@@ -144,8 +144,8 @@ class LayerMaps:
     def squares(self) -> Tensor:
         """(n_neurons,) Σ_p C_n(p)², float64."""
         out = torch.zeros(len(self), dtype=torch.float64, device=self._device)
-        for neurons, _, maps in self._stream("squares"):
-            out[neurons] += maps.flatten(1).square().sum(1, dtype=torch.float64)
+        for neurons, _, _, values in self._stream("squares"):
+            out[neurons] += values.square_().sum(tuple(range(1, values.ndim)))
         return out
 
     @torch.no_grad()
@@ -157,9 +157,9 @@ class LayerMaps:
             raise ValueError(f"regions are numbered from 0; the labels hold {int(labels.min())}")
         member = torch.nn.functional.one_hot(labels.long()).to(self._device, self._rule.traced.x.dtype)  # (H, W, R)
         out = torch.zeros(len(self), member.shape[-1], dtype=torch.float64, device=self._device)
-        for neurons, ((top, bottom), (left, right)), maps in self._stream("region sums"):
-            part = member[top:bottom, left:right].flatten(0, 1)
-            out[neurons] += (maps.abs_().flatten(1) @ part).double()
+        for neurons, box, order, values in self._stream("region sums"):
+            part = crop(member.movedim(-1, 0), box).flatten(1)[:, order.flatten()].T
+            out[neurons] += values.abs_().flatten(1) @ part
         return out
 
     @torch.no_grad()
@@ -193,21 +193,30 @@ class LayerMaps:
         """Totals and heatmap, in one pass."""
         totals = torch.zeros(len(self), dtype=torch.float64, device=self._device)
         heatmap = torch.zeros(self.shape[1:], dtype=torch.float64, device=self._device)
-        for neurons, ((top, bottom), (left, right)), maps in self._stream("totals and heatmap"):
-            maps = maps.abs_()
-            totals[neurons] += maps.sum((1, 2))
-            heatmap[top:bottom, left:right] += maps.sum(0)
+        parts: dict[Box, tuple[Tensor, Tensor]] = {}
+        for neurons, box, order, values in self._stream("totals and heatmap"):
+            values = values.abs_()
+            totals[neurons] += values.sum(tuple(range(1, values.ndim)))
+            if box not in parts:
+                parts[box] = order, torch.zeros(order.shape, dtype=torch.float64, device=self._device)
+            parts[box][1].add_(values.sum(0))
+        for box, (order, part) in parts.items():
+            crop(heatmap, box).view(-1)[order.flatten()] = part.flatten()
         self._sums = dict(totals=totals, heatmap=heatmap)
 
-    def _stream(self, what: str) -> Iterator[tuple[Tensor, Box, Tensor]]:
-        """(neurons, box, maps inside the box) until every neuron has been seen in every tile; maps may be overwritten."""
+    def _stream(self, what: str) -> Iterator[tuple[Tensor, Box, Tensor, Tensor]]:
+        """(neurons, box, order, values) until every neuron has been seen in every tile; values may be overwritten.
+
+        values : (k, …), the maps inside the box, pixels in the order that is cheapest for the rule; order : (…), where
+        each belongs, row-major inside the box. Boxes are whole rows of the picture.
+        """
         tiles = list(self._tiles())
         bar = tqdm(total=len(self) * len(tiles), desc=f"{self.name} {what}", unit="map", delay=2, leave=False)
         with bar:
             for box in tiles:
-                pixels = (box[0][1] - box[0][0]) * (box[1][1] - box[1][0])
-                for neurons in self._rule.groups(int(STREAM_BYTES // (pixels * self._itemsize))):
-                    yield neurons, box, self._rule.maps(neurons, box)
+                order = self._rule.order(box)
+                for neurons in self._rule.groups(int(STREAM_BYTES // (order.numel() * self._itemsize))):
+                    yield neurons, box, order, self._rule.pixels(neurons, box)
                     bar.update(len(neurons))
 
     def _tiles(self) -> Iterator[Box]:

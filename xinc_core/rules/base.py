@@ -56,8 +56,8 @@ class Traced:
         i, o = self.pairs(neurons)
         around = tuple((lo - self.layer.pad, hi + self.layer.pad) for lo, hi in box)
         x = window(self.x if x is None else x, around)
-        if self.layer.kernel == 1:
-            return x[i] * self.layer.weight[o, i]
+        if (i == i[0]).all():
+            return F.conv2d(x[i[0]][None, None], self.layer.weight[o, i[:1]][:, None])[0]
         return F.conv2d(x[i][None], self.layer.weight[o, i][:, None], groups=len(neurons))[0]
 
 
@@ -72,6 +72,15 @@ class Rule:
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
         """Contribution maps C_n(p), or their magnitudes Σ_c|·|, of these neurons inside a picture box: (k, h, w)."""
         raise NotImplementedError
+
+    def pixels(self, neurons: Tensor, box: Box) -> Tensor:
+        """The values of ``maps`` with the pixels in whatever ``order`` is cheapest: (k, …), valid until the next call."""
+        return self.maps(neurons, box)
+
+    def order(self, box: Box) -> Tensor:
+        """Where the values of ``pixels`` belong: row-major pixel numbers inside the box, shaped like one of them."""
+        height, width = extent(box)
+        return torch.arange(height * width).view(height, width)
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
         """Signed colour channels: (k, 3, h, w)."""

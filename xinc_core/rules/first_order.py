@@ -79,7 +79,21 @@ class FirstOrderKernels(Rule):
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
         if self.traced.is_last:
             return self.traced.shares(neurons, box).abs_()
-        return self._assemble(neurons, box, magnitude)
+        blocks, origin = self._assemble(neurons, box, magnitude)
+        return crop(_tiled(blocks), box, origin)
+
+    def pixels(self, neurons: Tensor, box: Box) -> Tensor:
+        return self._assemble(neurons, box, magnitude)[0] if self._aligned(box) else self.maps(neurons, box)
+
+    def order(self, box: Box) -> Tensor:
+        natural, scale = super().order(box), self.traced.scale
+        if not self._aligned(box):
+            return natural
+        return natural.unflatten(1, (-1, scale)).unflatten(0, (-1, scale)).transpose(1, 2)
+
+    def _aligned(self, box: Box) -> bool:
+        """Whether a box is made of whole cells, so that blocks of cells need not be put in order."""
+        return not self.traced.is_last and all(edge % self.traced.scale == 0 for side in box for edge in side)
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
         if self.traced.is_last:
@@ -87,7 +101,8 @@ class FirstOrderKernels(Rule):
             out = maps.new_zeros(len(maps), self.traced.layer.c_out, *extent(box))
             out[torch.arange(len(maps)), self.traced.pairs(neurons)[1]] = maps
             return out
-        return self._assemble(neurons, box, lambda c: c)
+        blocks, origin = self._assemble(neurons, box, lambda c: c)
+        return crop(_tiled(blocks), box, origin)
 
     def floats_per_pixel(self) -> int:
         """A batch of patches, with the convolution's own copies."""
@@ -111,8 +126,11 @@ class FirstOrderKernels(Rule):
             self._slopes = [layer.slope(layer.shuffle(layer.linear(x)))[0] for layer, x in pairs]
         return self._slopes
 
-    def _assemble(self, neurons: Tensor, box: Box, finish) -> Tensor:
-        """Shares times windows, summed over cells; ``finish`` turns (…, 3, S, S) blocks of cells into what is kept."""
+    def _assemble(self, neurons: Tensor, box: Box, finish) -> tuple[Tensor, list[int]]:
+        """Shares times windows, summed over cells, and where the first of the cells lies in the picture.
+
+        ``finish`` turns (Tr, Tc, k, 3, S, S) blocks of cells into what is kept; the result is (k, …, Tr, Tc, S, S).
+        """
         target = coarser(box, self.traced.scale)  # the cells that the picture box touches
         cells = extent(target)[0] * extent(target)[1]
         at_once = max(1, int(PATCH_FLOATS // (self._patch_floats * cells)))
@@ -126,11 +144,14 @@ class FirstOrderKernels(Rule):
                     mine = (outputs == o).nonzero()[:, 0]
                     shares = self._gathered(neurons[mine], offsets, source, target)
                     blocks = (shares @ painting).unflatten(-1, (-1, *[self.traced.scale] * 2))  # (Tr, Tc, k, 3, S, S)
-                    part = _tiled(finish(blocks))  # (k, …, Tr·S, Tc·S)
+                    part = finish(blocks).movedim((0, 1), (-4, -3))
+                    if len(mine) == len(neurons):
+                        result = part
+                        continue
                     if result is None:
                         result = part.new_empty(len(neurons), *part.shape[1:])
                     result[mine] = part
-        return crop(result, box, [lo * self.traced.scale for lo, _ in target])
+        return result, [lo * self.traced.scale for lo, _ in target]
 
     def _gathered(self, neurons: Tensor, offsets: list[tuple[int, int]], source: Box, target: Box) -> Tensor:
         """For each target cell the shares d of the J cells that paint into it: (Tr, Tc, k, J)."""
@@ -203,10 +224,8 @@ def magnitude(color: Tensor) -> Tensor:
 
 
 def _tiled(blocks: Tensor) -> Tensor:
-    """(Tr, Tc, k, …, S, S) blocks of cells → (k, …, Tr·S, Tc·S) pictures."""
-    n = blocks.ndim
-    order = (*range(2, n - 2), 0, n - 2, 1, n - 1)
-    return blocks.permute(order).flatten(-2).flatten(-3, -2)
+    """(…, Tr, Tc, S, S) blocks of cells → (…, Tr·S, Tc·S) pictures."""
+    return blocks.transpose(-3, -2).flatten(-2).flatten(-3, -2)
 
 
 def _patches(x: Tensor, cells: Box, start: list[int], step: int, size: int) -> Tensor:

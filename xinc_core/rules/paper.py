@@ -13,9 +13,9 @@ filter over an upsampled map is a weighted sum of a few coarse neighbours, one s
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .base import Box, Rule, coarser, crop, grown
@@ -43,16 +43,58 @@ class PaperColumns(Rule):
 class PaperKernels(Rule):
     """Contribution maps of a convolution's kernels (i, o')."""
 
+    def __init__(self, traced):
+        super().__init__(traced)
+        self._buffers: dict = {}
+
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
-        needed = self._needed(box)
-        t, origin = self._own_term(neurons, needed[0])
-        factor = 1
-        for layer, seen in zip(self.traced.layers[1:], needed[1:]):
-            t = crop(box_filter(t, layer.kernel, factor), seen, origin)
-            t = layer.activation(t)
-            origin, factor = tuple(lo for lo, _ in seen), layer.stride
-            origin = tuple(o * factor for o in origin)
-        return crop(enlarge(t, factor), box, origin)
+        planes, origin = self._planes(neurons, box)
+        return crop(interleaved(planes), box, origin)
+
+    def pixels(self, neurons: Tensor, box: Box) -> Tensor:
+        if not self._aligned(box):
+            return super().pixels(neurons, box)
+        planes, (top, left) = self._planes(neurons, box, self._buffers)
+        rows, (first, last) = box
+        return crop(planes, (rows, (first // self._phases, last // self._phases)), (top, left // self._phases))
+
+    def order(self, box: Box) -> Tensor:
+        natural = super().order(box)
+        return natural.unflatten(1, (-1, self._phases)).permute(2, 0, 1) if self._aligned(box) else natural
+
+    @property
+    def _phases(self) -> int:
+        """Into how many planes the last box filter sorts the columns."""
+        layers = self.traced.layers
+        return layers[-2].stride if len(layers) > 2 and layers[-1].stride == 1 else 1
+
+    def _aligned(self, box: Box) -> bool:
+        return all(edge % self._phases == 0 for edge in box[1])
+
+    def groups(self, most: int) -> Iterator[Tensor]:
+        """Kernels that read the same input channel together."""
+        for same in torch.arange(self.traced.layer.n_neurons).split(self.traced.layer.c_out):
+            yield from same.split(max(1, most))
+
+    def _planes(self, neurons: Tensor, box: Box, buffers: dict | None = None) -> tuple[Tensor, tuple[int, ...]]:
+        """The maps around a box, columns apart by phase (see :func:`box_filter`), and where their corner lies.
+
+        With ``buffers`` they live in memory that the next call overwrites: fresh pages cost as much as the arithmetic.
+        """
+        own, *needed = self._needed(box)
+        t, origin = self._own_term(neurons, own)
+        planes, factor = t[:, None], 1
+        for layer, seen in zip(self.traced.layers[1:], needed):
+            planes = box_filter(t, layer.kernel, factor, buffers)
+            if layer is self.traced.layers[-1] and layer.stride == 1:
+                break
+            t = layer.activation(crop(interleaved(planes), seen, origin))
+            factor = layer.stride
+            origin = tuple(lo * factor for lo, _ in seen)
+            planes = None
+        if planes is None:  # the last layer shuffles too
+            planes = t.repeat_interleave(factor, -2).repeat_interleave(factor, -1)[:, None]
+        return planes, origin
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
         """Last layer only: kernel (i, k) paints channel k."""
@@ -91,43 +133,37 @@ class PaperKernels(Rule):
         return crop(z, box, origin), tuple(lo for lo, _ in box)
 
 
-def enlarge(t: Tensor, factor: int) -> Tensor:
-    """Nearest-neighbour upsampling of (…, h, w)."""
-    return t if factor == 1 else t.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+def interleaved(planes: Tensor) -> Tensor:
+    """(k, f, h, w) column phases → (k, h, w·f)."""
+    return planes.movedim(1, -1).flatten(-2)
 
 
-def box_filter(t: Tensor, kernel: int, factor: int = 1) -> Tensor:
-    """Mean over kernel×kernel windows, zero padding, of t enlarged ``factor`` times: (k, h, w) → (k, h·factor, w·factor).
+def box_filter(t: Tensor, kernel: int, factor: int = 1, buffers: dict | None = None) -> Tensor:
+    """Mean over kernel×kernel windows, zero padding, of t enlarged ``factor`` times, columns apart by phase.
 
-    Output ``factor·a + r`` along a side is Σ_δ count_r(δ)·t[a + δ] / kernel, where ``count_r(δ)`` is how many of the
-    window's pixels fall into coarse cell a + δ. Edges of a cropped t are as wrong as its missing surroundings.
+    (k, h, w) → (k, factor, h·factor, w). Output ``factor·a + r`` along a side is Σ_δ count_r(δ)·t[a + δ] / kernel, where
+    ``count_r(δ)`` is how many of the window's pixels fall into coarse cell a + δ. Phases of columns stay apart because
+    interleaving them is dearer than everything else. Edges of a cropped t are as wrong as its missing surroundings.
     """
-    if kernel == 1:
-        return enlarge(t, factor)
-    reach = -(-(kernel // 2) // factor)
-    t = F.pad(t * (1 / kernel**2), (reach,) * 4)
-    return _sum_windows(_sum_windows(t, kernel, factor, reach, -1), kernel, factor, reach, -2)
+    (k, h, w), reach = t.shape, -(-(kernel // 2) // factor)
+    shapes = (k, h + 2 * reach, w + 2 * reach), (k, h + 2 * reach, w), (k, factor, h * factor, w)
+    buffers = {} if buffers is None else buffers
+    if shapes not in buffers:
+        buffers[shapes] = [t.new_zeros(shape) for shape in shapes]
+    around, columns, planes = buffers[shapes]  # the margin of `around` stays zero
+    torch.mul(t, 1 / kernel**2, out=around[:, reach : reach + h, reach : reach + w])
+    for column in range(factor):
+        _window_sum(around, -1, kernel, factor, column, out=columns)
+        for row in range(factor):
+            _window_sum(columns, -2, kernel, factor, row, out=planes[:, column, row::factor])
+    return planes
 
 
-def _sum_windows(t: Tensor, kernel: int, factor: int, reach: int, dim: int) -> Tensor:
-    """Window sums along one side of a padded t; that side shrinks by the padding and grows by the factor."""
-    n = t.shape[dim] - 2 * reach
-    shape = list(t.shape)
-    shape[dim] = n * factor
-    out = t.new_empty(shape)
-    part: list[slice] = [slice(None)] * t.ndim
-    for phase in range(factor):
-        counts = Counter((phase + j) // factor for j in range(-(kernel // 2), kernel // 2 + 1))
-        (first, weight), *others = [(t.narrow(dim, reach + d, n), c) for d, c in sorted(counts.items())]
-        part[dim] = slice(phase, None, factor)
-        target = out[tuple(part)]
-        if not others:
-            torch.mul(first, weight, out=target)
-            continue
-        (second, alpha), *others = others
-        if weight != 1:
-            first = first * weight
-        torch.add(first, second, alpha=alpha, out=target)
-        for other, alpha in others:
-            target.add_(other, alpha=alpha)
-    return out
+def _window_sum(t: Tensor, dim: int, kernel: int, factor: int, phase: int, out: Tensor) -> None:
+    """One phase of the window sums along one padded side of t."""
+    n, reach = out.shape[dim], (t.shape[dim] - out.shape[dim]) // 2
+    counts = Counter((phase + j) // factor for j in range(-(kernel // 2), kernel // 2 + 1))
+    (first, weight), *others = sorted(((t.narrow(dim, reach + d, n), c) for d, c in counts.items()), key=lambda tc: tc[1])
+    torch.mul(first, weight, out=out) if weight > 1 or not others else None
+    for i, (other, alpha) in enumerate(others):
+        torch.add(out if i or weight > 1 else first, other, alpha=alpha, out=out)

@@ -1,0 +1,105 @@
+"""How fast and how small: tracing against the literal implementation, in one run. ``make bench``.
+
+Paper-size networks at 128×256, float32. "literal" is tests/literal.py: every map dense, one neuron at a time, all of them
+materialised. "write" is the time that writing the layer's maps once takes, N·H·W·4 bytes at the write rate measured here.
+Memory is the peak of the process above its level after ``trace()``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import literal  # noqa: E402
+
+import xinc_core as xc  # noqa: E402
+from xinc_core.models import FFN, NeRV  # noqa: E402
+
+OUT = Path(__file__).resolve().parents[2] / "figures" / "bench.json"
+
+
+def seconds(job, repeat: int = 3) -> float:
+    """The fastest of a few runs."""
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        job()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def peak_mb(job) -> float:
+    """Peak resident memory during the job above the level at its start, in MB (Linux)."""
+    status = Path("/proc/self/status")
+
+    def read(key):
+        return int(next(line for line in status.read_text().splitlines() if line.startswith(key)).split()[1]) / 1024
+
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts from here
+    before = read("VmRSS")
+    job()
+    return read("VmHWM") - before
+
+
+def write_rate() -> float:
+    """Bytes per second into memory that was touched before."""
+    block = torch.empty(64_000_000)
+    block.fill_(0.0)
+    return block.numel() * 4 / seconds(lambda: block.fill_(1.0), 5)
+
+
+def literal_totals(model, index: int, share: float = 1.0) -> float:
+    """Seconds for totals and heatmap the literal way; a share of the neurons stands for all of them."""
+    layer, seen = model.layers()[index], literal.inputs_of(model)
+    neurons = range(max(1, round(layer.n_neurons * share)))
+    H, W = model.config.size
+    maps = torch.empty(len(neurons), H, W)
+    start = time.perf_counter()
+    for n in neurons:
+        maps[n] = literal.paper_map(model, index, n, seen=seen)
+    maps.abs().sum((1, 2)), maps.abs().sum(0)
+    return (time.perf_counter() - start) * layer.n_neurons / len(neurons)
+
+
+def measure(model, rule: str, rate: float) -> list[dict]:
+    rows, literal_seconds = [], {}
+    for index, name in enumerate(xc.trace(model).layers):
+        fresh = lambda: xc.trace(model, rule=rule)[name]  # noqa: E731
+        layer = fresh()
+        memory = peak_mb(lambda: (layer.totals(), layer.heatmap()))
+        trace_time = seconds(fresh)
+        both = seconds(lambda: fresh().totals()) - trace_time
+        one = seconds(lambda: fresh()[3]) - trace_time
+        n, H, W = layer.shape
+        if index not in literal_seconds:
+            with torch.no_grad():
+                literal_seconds[index] = literal_totals(model, index)
+        slow = literal_seconds[index]
+        rows.append(
+            dict(
+                family=model.family, layer=name, rule=rule, neurons=n, seconds=both, one_neuron_ms=1e3 * one,
+                peak_mb=memory, literal_paper_s=slow, times_faster=slow / both, times_write=both / (n * H * W * 4 / rate),
+            )
+        )  # fmt: skip
+        print("  ".join(f"{v:>10.4g}" if isinstance(v, float) else f"{v!s:>11}" for v in rows[-1].values()), flush=True)
+    return rows
+
+
+def main() -> None:
+    torch.manual_seed(1)
+    models = [FFN(FFN.Config(size=(128, 256))), NeRV(NeRV.Config(size=(128, 256), n_frames=40))]
+    rate = write_rate()
+    print(f"write rate {rate / 1e9:.1f} GB/s, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print("family, layer, rule, neurons, totals+heatmap s, one neuron ms, peak MB, literal paper s, × faster, × write time")
+    rows = [row for m in models for rule in ("paper", "first_order") for row in measure(m.requires_grad_(False), rule, rate)]
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(dict(write_gb_s=rate / 1e9, threads=torch.get_num_threads(), rows=rows), indent=1))
+
+
+if __name__ == "__main__":
+    main()
