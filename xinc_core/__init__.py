@@ -5,8 +5,22 @@ clip → model → canvas → findings → plots / explorer → notebooks
 
 from .clips import Clip, list_clips, load_clip
 from .models import render
-from .checkpoints import list_models, load_model, save_model
-from .training import evaluate, fit, psnr
+from .checkpoints import list_models, load_model, model_name, save_model
+from .training import DivergenceError, History, evaluate, fit, psnr
 from .canvas import Canvas, LayerMaps, trace
 
 __version__ = "0.1.0"
+__all__ = [
+    "Canvas", "Clip", "DivergenceError", "History", "LayerMaps", "evaluate", "explore", "fit", "list_clips",
+    "list_models", "load_clip", "load_model", "model_name", "psnr", "render", "save_model", "trace",
+]  # fmt: skip
+
+
+def explore(model, clip, **start):
+    """Open the explorer: sliders over layers, frames and neurons, and the neurons that paint a chosen pixel.
+
+    ``start`` may name where it opens: layer, frame, neuron, rule ("paper" or "first_order"), row, col.
+    """
+    from .explorer import explore  # needs ipywidgets and matplotlib, which the rest does not
+
+    return explore(model, clip, **start)

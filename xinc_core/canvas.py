@@ -215,7 +215,8 @@ class LayerMaps:
         with bar:
             for box in tiles:
                 order = self._rule.order(box)
-                for neurons in self._rule.groups(int(STREAM_BYTES // (order.numel() * self._itemsize))):
+                most = max(self._rule.together, int(STREAM_BYTES // (order.numel() * self._itemsize)))
+                for neurons in self._rule.groups(most):
                     yield neurons, box, order, self._rule.pixels(neurons, box)
                     bar.update(len(neurons))
 
@@ -228,10 +229,23 @@ class LayerMaps:
         for top in range(0, H, rows):
             yield (top, min(top + rows, H)), (0, W)
 
+    @torch.no_grad()
+    def color_sum(self) -> Tensor:
+        """Σ_n of the signed colour channels, (3, H, W), float64; for the three-channel rules."""
+        out = torch.zeros(3, *self.shape[1:], dtype=torch.float64, device=self._device)
+        for neurons in self._rule.groups(max(self._rule.together, int(STREAM_BYTES // self._map_bytes))):
+            out += self._rule.color(neurons, whole(self.shape[1:])).sum(0)
+        return out
+
     def _index(self, neuron: int) -> Tensor:
         if not -len(self) <= neuron < len(self):
             raise IndexError(f"neuron {neuron} is outside the {len(self):,} neurons of {self.name}")
         return torch.tensor([neuron % len(self)])
+
+    @property
+    def traced(self) -> Traced:
+        """The layer itself, those after it, and what they received."""
+        return self._rule.traced
 
     @property
     def _device(self) -> torch.device:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from math import isqrt, prod
@@ -19,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .clips import DATA
 from .models import FFN, NeRV, family
+from .paths import DATA
 
 MODELS = DATA / "models"
 # What configurations in the authors' Lightning files are made of: names that are answered by an inert blank.
@@ -55,6 +56,11 @@ def save_model(model: nn.Module, path: str | Path, half: bool = False, **facts) 
 def list_models() -> dict[str, dict]:
     """Names of the shipped models, each with its header: family, clip, frame, seed, epochs, psnr, …"""
     return {path.stem: read_header(path) for path in sorted(MODELS.glob("*.safetensors"))}
+
+
+def model_name(family: str, clip: str, seed: int = 1) -> str:
+    """The name of a shipped model: seed 1 goes without saying."""
+    return f"{family}-{clip}" + ("" if seed == 1 else f"-s{seed}")
 
 
 def read_header(path: str | Path) -> dict:
@@ -160,23 +166,31 @@ def _blank_dict(*args) -> dict:
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a ``torch.save`` file, through torch's own restricted unpickler."""
+    unreadable = f"{str(path)!r} cannot be read as a checkpoint"
+    names: list[str] = []
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        foreign = [n for n in names if n not in PLAIN and not n.startswith("omegaconf.")]
-        if foreign:
-            raise ValueError(f"{str(path)!r} asks for code that weights do not need ({foreign[0]}); it was not loaded")
-        blanks = [(_blank_dict if n == "collections.defaultdict" else _Blank, n) for n in names]
+        if zipfile.is_zipfile(path):  # older files hold plain tensors or nothing that we read
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception as error:  # noqa: BLE001 - the unpickler raises many kinds; each means that the file is unusable
+        raise ValueError(f"{unreadable}: {_first_line(error)}") from None
+    foreign = [n for n in names if n not in PLAIN and not n.startswith("omegaconf.")]
+    if foreign:
+        raise ValueError(f"{str(path)!r} asks for code that weights do not need ({foreign[0]}); it was not loaded")
+    blanks = [(_blank_dict if n == "collections.defaultdict" else _Blank, n) for n in names]
+    try:
         with torch.serialization.safe_globals(blanks):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except ValueError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the unpickler raises many kinds; each means that the file is unusable
-        raise ValueError(f"{str(path)!r} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # noqa: BLE001
+        raise ValueError(f"{unreadable}: {_first_line(error)}") from None
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
         raise ValueError(f"{str(path)!r} holds no tensors under 'state_dict'")
     return tensors
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _load_authors(path: Path, size, n_frames) -> nn.Module:

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .paths import DATA
 from .shapes import draw_shapes
 
-DATA = Path(__file__).resolve().parent.parent / "data"
 VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".gif"}
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 MULTIPLE = 16

@@ -65,6 +65,7 @@ class Rule:
     """How a contribution is defined, for one layer. Subclasses give ``maps``; three-channel rules give ``color``."""
 
     has_color = False
+    together = 1  # neurons that share work: a reduction keeps at least so many in a group
 
     def __init__(self, traced: Traced):
         self.traced = traced

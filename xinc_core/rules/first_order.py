@@ -68,6 +68,7 @@ class FirstOrderKernels(Rule):
     def __init__(self, traced):
         super().__init__(traced)
         self._slopes: list[Tensor] | None = None
+        self.together = traced.layer.c_in
 
     def groups(self, most: int) -> Iterator[Tensor]:
         """Kernels that share an output channel together."""

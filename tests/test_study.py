@@ -1,0 +1,84 @@
+"""The series headless, the command line, and the laws as findings."""
+
+import pytest
+import torch
+
+import xinc_core as xc
+from xinc_core import cli, findings, study
+from xinc_core.explorer import painters
+
+
+def run(capsys, *words):
+    code = cli.main(list(words))
+    return code, *capsys.readouterr()
+
+
+def test_fit_writes_a_model_that_loads(tmp_path, capsys):
+    out = tmp_path / "mine.safetensors"
+    code, printed, _ = run(capsys, "fit", "astronaut", "--family", "ffn", "--epochs", "3", "-o", str(out))
+    assert code == 0 and "dB after 3 epochs" in printed
+    assert xc.load_model(out).family == "ffn"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.history.csv", "mine.safetensors"]
+
+
+def test_lists(capsys):
+    assert "nerv-courtyard" in run(capsys, "models")[1] and "courtyard" in run(capsys, "clips")[1]
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["fit", "nowhere.mp4"], "no clip 'nowhere.mp4'"),
+        (["fit", "astronaut", "--family", "nurf"], "no family 'nurf'"),
+        (["study", "--notebooks", "00_start_hear"], "did you mean '00_start_here'"),
+        (["study", "--notebooks", "00", "-p", "frme=3"], "did you mean 'frame'"),
+        (["study", "-p", "frame"], "written name=value"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(words, sentence, capsys):
+    code, _, error = run(capsys, *words)
+    assert code == 2 and sentence in error and error.count("\n") == 1
+
+
+def test_help_has_examples(capsys):
+    for command in ("study", "fit", "models", "clips"):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        assert "example: xinc" in capsys.readouterr().out
+
+
+def test_a_notebook_runs_headless_with_parameters(tmp_path):
+    table = study.run_study(["00"], tmp_path / "out", tmp_path / "figures", {"clip": "bunny", "frame": 3}, progress=False)
+    assert table == tmp_path / "figures" / "findings.csv"
+    assert (tmp_path / "figures" / "00_start_here.png").exists()
+    assert "bunny" in (tmp_path / "out" / "00_start_here.ipynb").read_text()
+
+
+def test_a_failing_notebook_is_named(tmp_path):
+    with pytest.raises(RuntimeError, match="00_start_here failed in cell .*no clip"):
+        study.run_study(["00"], tmp_path, tmp_path / "figures", {"clip": "no-such-clip"}, progress=False)
+
+
+def test_the_laws_hold_and_notice_a_broken_map(network):
+    canvas = xc.trace(network.float(), rule="first_order")
+    for name in canvas.layers:
+        assert findings.completeness(canvas, name) < 1e-5
+        assert findings.additivity(canvas, name) < 1e-4
+    layer = canvas[canvas.layers[-1]]
+    rule, exact = layer._rule, layer._rule.color
+    rule.color = lambda neurons, box: exact(neurons, box) * 1.1
+    assert findings.additivity(canvas, canvas.layers[-1]) > 0.05
+
+
+def test_findings_refuse_unknown_verdicts(tmp_path, monkeypatch):
+    monkeypatch.setenv("XINC_FIGURES", str(tmp_path))
+    with pytest.raises(ValueError, match="verdicts are"):
+        findings.save_findings("99", [dict(verdict="maybe")])
+    findings.save_findings("99", [findings.law_row("completeness", "ffn", "layer1", "shapes", 1, 1e-7)])
+    assert "decomposition,ffn,layer1,paper,shapes,1" in findings.join_findings().read_text()
+
+
+def test_painters_count_how_many_make_up_a_share():
+    order, enough = painters(torch.tensor([1.0, -6.0, 2.0, 1.0]))
+    assert order[0] == 1 and enough == 3
+    assert painters(torch.zeros(3))[1] == 0

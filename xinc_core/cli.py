@@ -1,0 +1,119 @@
+"""The ``xinc`` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .paths import ROOT
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; 0 when done, 2 for bad input in one sentence, 130 after Ctrl-C."""
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+    except KeyboardInterrupt as stop:
+        print(f"xinc: {stop or 'stopped'}", file=sys.stderr)
+        return 130
+    except (ValueError, IndexError, OSError, RuntimeError, MemoryError) as error:
+        if args.debug:
+            raise
+        print(f"xinc: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _study(args) -> None:
+    from .study import run_study
+
+    parameters = dict(_literal(p) for p in args.parameter)
+    print(run_study(args.notebooks, args.out, args.figures, parameters, args.in_place))
+
+
+def _literal(text: str) -> tuple[str, object]:
+    """``name=value`` with the value read as a Python literal, or as plain text."""
+    import ast
+
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise ValueError(f"a parameter is written name=value, not {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def _fit(args) -> None:
+    import xinc_core as xc
+
+    clip = xc.load_clip(args.clip, args.start, args.stop, args.step)
+    options = {} if args.parameters is None else dict(parameters=args.parameters)
+    out = Path(args.output or f"{args.family}-{clip.name}-s{args.seed}.safetensors")
+    model, history = xc.fit(
+        args.family, clip, args.frame, args.seed, args.epochs, device=args.device,
+        checkpoint=out.with_suffix(".fit.pt"), **options,
+    )  # fmt: skip
+    psnr = xc.evaluate(model, clip, args.frame)
+    facts = dict(clip=clip.name, clip_checksum=clip.checksum, seed=args.seed, epochs=len(history), psnr=round(psnr, 3))
+    xc.save_model(model.cpu(), out, **facts | ({} if model.for_video else dict(frame=args.frame)))
+    history.to_csv(out.with_suffix(".history.csv"))
+    print(f"{out}: {psnr:.2f} dB after {len(history)} epochs")
+
+
+def _models(args) -> None:
+    from .checkpoints import list_models
+
+    for name, facts in list_models().items():
+        where = f"frame {facts['frame']}" if "frame" in facts else "all frames"
+        print(f"{name:24} {facts['psnr']:6.2f} dB  {facts['clip']}, {where}, seed {facts['seed']}, {facts['epochs']} epochs")
+
+
+def _clips(args) -> None:
+    from .clips import list_clips
+
+    for name, text in list_clips().items():
+        print(f"{name:12} {text}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xinc", description="See which neuron of an implicit neural representation paints which pixel."
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name, run, help, example):
+        command = commands.add_parser(name, help=help, description=help, epilog=f"example: {example}")
+        command.set_defaults(run=run)
+        return command
+
+    study = add("study", _study, "run the notebook series into figures and a findings table", "xinc study --notebooks 00 02")
+    study.add_argument("--notebooks", nargs="+", metavar="NN", help="only these, by number or name")
+    study.add_argument("--out", default="runs/study", help="folder of the executed notebooks (%(default)s)")
+    study.add_argument("--figures", default=ROOT / "figures", help="folder of figures and tables")
+    study.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="for the notebooks")
+    study.add_argument("--in-place", action="store_true", help="execute the notebooks over themselves")
+
+    fit = add("fit", _fit, "overfit a network to a clip; Ctrl-C stops, the same command continues",
+              "xinc fit my_video.mp4 --epochs 150 --stop 40 -o mine.safetensors")  # fmt: skip
+    fit.add_argument("clip", help="a shipped clip's name, a video, an image or a folder of frames")
+    fit.add_argument("--family", default="nerv", help="ffn (one frame) or nerv (all frames; default)")
+    fit.add_argument("--frame", type=int, default=0, help="the frame that an FFN is fitted to")
+    fit.add_argument("--start", type=int, default=0)
+    fit.add_argument("--stop", type=int)
+    fit.add_argument("--step", type=int, default=1)
+    fit.add_argument("--seed", type=int, default=1)
+    fit.add_argument("--epochs", type=int, help="default: 300 for nerv, 1000 steps for ffn")
+    fit.add_argument("--parameters", type=int, help="target number of parameters (nerv)")
+    fit.add_argument("--device", default="cpu")
+    fit.add_argument("-o", "--output", help="the .safetensors file to write")
+
+    add("models", _models, "list the shipped models", "xinc models")
+    add("clips", _clips, "list the shipped clips", "xinc clips")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Figures: axes in, axes out. One theme, one colour per family, layer and rule throughout.
+
+Magnitudes are sequential (dark = nothing), signed values diverge around white. ``save`` writes every figure of the study.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from torch import Tensor
+
+from .paths import figures
+
+MAGNITUDE, SIGNED = "magma", "RdBu_r"
+_OKABE = {"orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73", "blue": "#0072B2", "red": "#D55E00", "pink": "#CC79A7"}
+FAMILY_COLORS = {"ffn": _OKABE["red"], "nerv": _OKABE["blue"]}
+RULE_COLORS = {"paper": _OKABE["orange"], "first_order": _OKABE["green"], "ablation": "#333333"}
+LAYER_COLORS = dict(zip(("layer1", "layer2", "layer3"), sns.color_palette("rocket", 5)[1:4])) | dict(
+    zip(("block1", "block2", "block3", "head"), sns.color_palette("mako", 6)[1:5])
+)
+RULE_NAMES = {"paper": "paper's rule", "first_order": "first-order rule", "ablation": "ablation"}
+
+
+def theme() -> None:
+    """Set the study's look for every figure that follows."""
+    sns.set_theme(context="notebook", style="ticks", font_scale=0.9)
+    mpl.rcParams.update({"figure.dpi": 72, "savefig.dpi": 150, "image.interpolation": "nearest"})
+    mpl.rcParams.update({"axes.titlesize": "medium", "axes.spines.top": False, "axes.spines.right": False})
+    mpl.rcParams.update({"figure.constrained_layout.use": True, "svg.hashsalt": "xinc", "svg.fonttype": "none"})
+    if "ipykernel" in sys.modules:  # what a notebook shows is a preview: maps as JPEG take a third of the space
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 88})
+
+
+def save(fig: plt.Figure, name: str, photo: bool = True) -> plt.Figure:
+    """Write ``figures/name.png`` (and ``.svg`` unless it holds photographs or maps); the folder is ``XINC_FIGURES`` if set."""
+    folder = figures()
+    fig.savefig(folder / f"{name}.png", metadata={"Software": None})
+    if not photo:
+        fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    return fig
+
+
+def image(picture: Tensor, ax: plt.Axes | None = None, title: str = "") -> plt.Axes:
+    """A picture (3, H, W) in [0, 1]."""
+    ax = ax or plt.gca()
+    ax.imshow(picture.clamp(0, 1).permute(1, 2, 0).numpy())
+    return _bare(ax, title)
+
+
+def magnitude(values: Tensor, ax: plt.Axes | None = None, title: str = "", vmax: float | None = None) -> plt.Axes:
+    """A map's magnitude |C|, (H, W), from zero to its largest value or ``vmax``."""
+    ax = ax or plt.gca()
+    ax.imshow(values.abs().numpy(), cmap=MAGNITUDE, vmin=0, vmax=vmax)
+    return _bare(ax, title)
+
+
+def signed(values: Tensor, ax: plt.Axes | None = None, title: str = "", vmax: float | None = None) -> plt.Axes:
+    """A signed map (H, W): red adds, blue takes away, white is nothing."""
+    ax = ax or plt.gca()
+    vmax = vmax or float(values.abs().max()) or 1.0
+    ax.imshow(values.numpy(), cmap=SIGNED, vmin=-vmax, vmax=vmax)
+    return _bare(ax, title)
+
+
+def _bare(ax: plt.Axes, title: str) -> plt.Axes:
+    ax.set(xticks=[], yticks=[], title=title)
+    sns.despine(ax=ax, left=True, bottom=True)
+    return ax
+
+
+def grid(rows: int, columns: int, size: tuple[int, int] = (128, 256), width: float = 3.2):
+    """A figure of pictures of (H, W) ``size``: (fig, axes (rows, columns))."""
+    theme()
+    height = width * size[0] / size[1] + 0.4
+    return plt.subplots(rows, columns, figsize=(columns * width, rows * height), squeeze=False)
+
+
+def training(histories: dict[str, object], ax: plt.Axes | None = None, colors: dict | None = None) -> plt.Axes:
+    """PSNR over epochs, one curve per named :class:`~xinc_core.training.History`."""
+    ax = ax or plt.gca()
+    for name, history in histories.items():
+        ax.plot(history["epoch"], history["psnr"], label=name, color=(colors or {}).get(name))
+    ax.set(xlabel="epochs (FFN: full-image steps)", ylabel="PSNR of the training batches (dB)")
+    ax.legend(frameon=False)
+    return ax
+
+
+def totals(layers: dict[str, Tensor], ax: plt.Axes | None = None, colors: dict | None = None) -> plt.Axes:
+    """How a layer's contribution is spread over its neurons: share held by the largest x of them, a curve per layer."""
+    ax = ax or plt.gca()
+    for name, values in layers.items():
+        held = values.sort(descending=True).values.cumsum(0) / values.sum()
+        share = np.arange(1, len(held) + 1) / len(held)
+        ax.plot(100 * share, 100 * held.numpy(), label=f"{name} ({len(held):,})", color=(colors or LAYER_COLORS).get(name))
+    ax.plot([0, 100], [0, 100], color="0.7", lw=1, ls=":", label="all alike")
+    ax.set(xlabel="neurons, largest first (%)", ylabel="share of the layer's contribution (%)")
+    ax.legend(frameon=False)
+    return ax
+
+
+def palette(name: str = MAGNITUDE) -> list[int]:
+    """256 colours as a flat RGB list, for palette images."""
+    colors = mpl.colormaps[name](np.arange(256))[:, :3]
+    return (colors * 255).round().astype(int).flatten().tolist()
