@@ -22,6 +22,7 @@ RULE_COLORS = {"paper": _OKABE["orange"], "first_order": _OKABE["green"], "ablat
 LAYER_COLORS = dict(zip(("layer1", "layer2", "layer3"), sns.color_palette("rocket", 5)[1:4])) | dict(
     zip(("block1", "block2", "block3", "head"), sns.color_palette("mako", 6)[1:5])
 )
+OWN_SCALE = "each map on its own scale: dark = no contribution, bright = the map's largest"
 RULE_NAMES = {"paper": "paper's rule", "first_order": "first-order rule", "ablation": "ablation"}
 
 
@@ -74,11 +75,13 @@ def _bare(ax: plt.Axes, title: str) -> plt.Axes:
     return ax
 
 
-def grid(rows: int, columns: int, size: tuple[int, int] = (128, 256), width: float = 3.2):
-    """A figure of pictures of (H, W) ``size``: (fig, axes (rows, columns))."""
+def grid(rows: int, columns: int, size: tuple[int, int] = (128, 256), width: float = 3.2, note: str = OWN_SCALE):
+    """A figure of pictures of (H, W) ``size`` with a note below: (fig, axes (rows, columns))."""
     theme()
-    height = width * size[0] / size[1] + 0.4
-    return plt.subplots(rows, columns, figsize=(columns * width, rows * height), squeeze=False)
+    height = width * size[0] / size[1] + 0.42
+    fig, axes = plt.subplots(rows, columns, figsize=(columns * width, rows * height + 0.35), squeeze=False)
+    fig.supxlabel(note, fontsize="small", color="0.35")
+    return fig, axes
 
 
 def training(histories: dict[str, object], ax: plt.Axes | None = None, colors: dict | None = None) -> plt.Axes:
