@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from .models import position
 from .rules import RULES, Box, Rule, Traced, crop, make_rule, whole
 
-STREAM_BYTES = 2**22  # maps per step of a reduction: small enough to stay in the processor's cache
+STREAM_BYTES = 2**23  # maps per step of a reduction: small enough to stay in the processor's cache
 WORK_BYTES = 256e6  # working memory of a rule, which decides into how many tiles a large picture is cut
 
 

@@ -27,6 +27,9 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
+_IN_PLACE = {F.gelu: torch.ops.aten.gelu_, F.relu: torch.relu_, torch.sin: torch.sin_, F.silu: torch.ops.aten.silu_}
+
+
 @dataclass(frozen=True)
 class Layer:
     """One linear map, what follows it, and how its weights are grouped into neurons.
@@ -87,10 +90,15 @@ class Layer:
     def __call__(self, x: Tensor) -> Tensor:
         return self.activation(self.shuffle(self.linear(x)))
 
-    def slope(self, z: Tensor) -> Tensor:
-        """Derivative of the activation at the shuffled pre-activation ``z``, same shape."""
-        if self.activation is identity:
-            return torch.ones_like(z)
+    def activate_(self, z: Tensor) -> Tensor:
+        """The activation, in place where torch can."""
+        return _IN_PLACE.get(self.activation, self.activation)(z)
+
+    def slope(self, x: Tensor, output: Tensor) -> Tensor:
+        """Derivative of the activation where input ``x`` led to ``output``, shaped like the output."""
+        if self.activation is F.relu:
+            return (output > 0).to(x.dtype)
+        z = self.shuffle(self.linear(x))
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             return torch.autograd.grad(self.activation(z).sum(), z)[0]

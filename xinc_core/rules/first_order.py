@@ -41,19 +41,34 @@ class FirstOrderColumns(Rule):
 
     def _by_channel(self, neurons: Tensor, box: Box) -> Tensor:
         """(3, k, h, w)."""
+        if len(neurons) == 1 and self._box != box:
+            return self._forward(neurons, box)
         weight = self.traced.layer.weight[:, neurons, 0, 0]  # (n_out, k)
-        gradient = weight.T @ self.jacobian(box).flatten(2)  # (3, k, h·w)
+        gradient = weight.T @ self.jacobian(box)  # (3, k, h·w)
         return gradient.unflatten(-1, extent(box)).mul_(crop(self.traced.x, box)[neurons])
 
+    def _forward(self, neurons: Tensor, box: Box) -> Tensor:
+        """One neuron alone, (3, 1, h, w): its share sent forward is cheaper than the gradients of all."""
+        layers = self.traced.layers
+        t = layers[0].weight[:, neurons, 0, 0] * crop(self.traced.x, box)[neurons].flatten(1)  # (n_out, h·w)
+        for layer, slope in zip(layers[1:], self._slopes(box)):
+            t = layer.weight[:, :, 0, 0] @ (t * slope)
+        return t.unflatten(-1, extent(box))[:, None]
+
+    def _slopes(self, box: Box) -> list[Tensor]:
+        """The activations' derivatives of every layer but the last, (k, h·w) each."""
+        layers, inputs = self.traced.layers, [crop(x, box) for x in self.traced.inputs]
+        return [layer.slope(x, out)[0].flatten(1) for layer, x, out in zip(layers, inputs, inputs[1:])]
+
     def jacobian(self, box: Box) -> Tensor:
-        """∂I_c(p)/∂z_k(p), (3, n_out, h, w); the last box's is kept."""
+        """∂I_c(p)/∂z_k(p), (3, n_out, h·w); the last box's is kept."""
         if self._box != box:
-            layers, inputs = self.traced.layers, self.traced.inputs
-            j = torch.eye(layers[-1].c_out, dtype=self.traced.x.dtype, device=self.traced.x.device)[:, :, None, None]
-            for before, layer, x in zip(layers[-2::-1], layers[:0:-1], inputs[-2::-1]):
-                slope = before.slope(before.linear(crop(x, box)))  # (1, k, h, w)
-                j = torch.einsum("cohw,ok->ckhw", j, layer.weight[:, :, 0, 0]) * slope
-            self._box, self._jacobian = box, j.expand(-1, -1, *extent(box))
+            layers = self.traced.layers
+            j = torch.eye(layers[-1].c_out, dtype=self.traced.x.dtype, device=self.traced.x.device)[:, :, None]
+            for layer, slope in zip(layers[:0:-1], self._slopes(box)[::-1]):
+                j = layer.weight[:, :, 0, 0].T @ j * slope  # (3, k, h·w)
+            pixels = extent(box)[0] * extent(box)[1]
+            self._box, self._jacobian = box, j.expand(-1, -1, pixels)
         return self._jacobian
 
     def floats_per_pixel(self) -> int:
@@ -123,8 +138,8 @@ class FirstOrderKernels(Rule):
     def slopes(self) -> list[Tensor]:
         """The activations' derivatives on every layer's output grid but the last's: (c, h, w) each."""
         if self._slopes is None:
-            pairs = zip(self.traced.layers[:-1], self.traced.inputs[:-1])
-            self._slopes = [layer.slope(layer.shuffle(layer.linear(x)))[0] for layer, x in pairs]
+            layers, inputs = self.traced.layers, self.traced.inputs
+            self._slopes = [layer.slope(x, out)[0] for layer, x, out in zip(layers, inputs, inputs[1:])]
         return self._slopes
 
     def _assemble(self, neurons: Tensor, box: Box, finish) -> tuple[Tensor, list[int]]:

@@ -82,19 +82,19 @@ class PaperKernels(Rule):
         With ``buffers`` they live in memory that the next call overwrites: fresh pages cost as much as the arithmetic.
         """
         own, *needed = self._needed(box)
-        t, origin = self._own_term(neurons, own)
-        planes, factor = t[:, None], 1
-        for layer, seen in zip(self.traced.layers[1:], needed):
-            planes = box_filter(t, layer.kernel, factor, buffers)
+        buffers = {} if buffers is None else buffers
+        planes, factor = self._own_term(neurons, own, buffers)[:, None], 1
+        (top, _), (left, _) = own
+        for layer, (rows, columns) in zip(self.traced.layers[1:], needed):
+            planes = box_filter(planes, layer.kernel, factor, buffers)
             if layer is self.traced.layers[-1] and layer.stride == 1:
-                break
-            t = layer.activation(crop(interleaved(planes), seen, origin))
-            factor = layer.stride
-            origin = tuple(lo * factor for lo, _ in seen)
-            planes = None
-        if planes is None:  # the last layer shuffles too
-            planes = t.repeat_interleave(factor, -2).repeat_interleave(factor, -1)[:, None]
-        return planes, origin
+                return planes, (top, left)
+            first, last = columns[0] // factor, -(-columns[1] // factor)  # whole phases
+            planes = layer.activate_(crop(planes, (rows, (first, last)), (top, left // factor)))
+            top, left, factor = rows[0] * layer.stride, first * factor * layer.stride, layer.stride
+        if factor > 1:  # the last layer shuffles too
+            planes = interleaved(planes).repeat_interleave(factor, -2).repeat_interleave(factor, -1)[:, None]
+        return planes, (top, left)
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
         """Last layer only: kernel (i, k) paints channel k."""
@@ -114,8 +114,8 @@ class PaperKernels(Rule):
             box = grown(box, layer.pad, x.shape[-2:])
         return [box, *reversed(needed)]
 
-    def _own_term(self, neurons: Tensor, box: Box) -> tuple[Tensor, tuple[int, int]]:
-        """The activated term on the layer's output grid, zero (activated) off its sub-pixel: (k, s·h, s·w), and its origin."""
+    def _own_term(self, neurons: Tensor, box: Box, buffers: dict) -> Tensor:
+        """The activated term in a box of the layer's output grid, zero (activated) off its sub-pixel: (k, h, w)."""
         layer, s = self.traced.layer, self.traced.layer.stride
         cells = coarser(box, s)
         z = self.traced.shares(neurons, cells)
@@ -126,11 +126,11 @@ class PaperKernels(Rule):
         if s > 1:
             (k, h, w), rest = z.shape, layer.activation(z.new_zeros(()))
             q = (o % s**2).to(z.device)
-            spread = rest.expand(k, h, s, w, s).clone()
+            spread = buffers.setdefault((k, h, s, w), z.new_empty(k, h, s, w, s)).fill_(rest)
             spread[torch.arange(k, device=z.device), :, q // s, :, q % s] = z
             z = spread.view(k, h * s, w * s)
         origin = tuple(lo * s for lo, _ in cells)
-        return crop(z, box, origin), tuple(lo for lo, _ in box)
+        return crop(z, box, origin)
 
 
 def interleaved(planes: Tensor) -> Tensor:
@@ -138,25 +138,26 @@ def interleaved(planes: Tensor) -> Tensor:
     return planes.movedim(1, -1).flatten(-2)
 
 
-def box_filter(t: Tensor, kernel: int, factor: int = 1, buffers: dict | None = None) -> Tensor:
-    """Mean over kernel×kernel windows, zero padding, of t enlarged ``factor`` times, columns apart by phase.
+def box_filter(planes: Tensor, kernel: int, factor: int, buffers: dict) -> Tensor:
+    """Mean over kernel×kernel windows, zero padding, of maps t enlarged ``factor`` times, columns apart by phase.
 
-    (k, h, w) → (k, factor, h·factor, w). Output ``factor·a + r`` along a side is Σ_δ count_r(δ)·t[a + δ] / kernel, where
+    t as (k, f, h, w / f) planes → (k, factor, h·factor, w) planes, in ``buffers``. Output ``factor·a + r`` along a side is Σ_δ count_r(δ)·t[a + δ] / kernel, where
     ``count_r(δ)`` is how many of the window's pixels fall into coarse cell a + δ. Phases of columns stay apart because
     interleaving them is dearer than everything else. Edges of a cropped t are as wrong as its missing surroundings.
     """
-    (k, h, w), reach = t.shape, -(-(kernel // 2) // factor)
+    (k, f, h, w), reach = planes.shape, -(-(kernel // 2) // factor)
+    w *= f
     shapes = (k, h + 2 * reach, w + 2 * reach), (k, h + 2 * reach, w), (k, factor, h * factor, w)
-    buffers = {} if buffers is None else buffers
     if shapes not in buffers:
-        buffers[shapes] = [t.new_zeros(shape) for shape in shapes]
-    around, columns, planes = buffers[shapes]  # the margin of `around` stays zero
-    torch.mul(t, 1 / kernel**2, out=around[:, reach : reach + h, reach : reach + w])
+        buffers[shapes] = [planes.new_zeros(shape) for shape in shapes]
+    around, columns, filtered = buffers[shapes]  # the margin of `around` stays zero
+    inside = around[:, reach : reach + h, reach : reach + w].unflatten(-1, (-1, f)).movedim(-1, 1)
+    torch.mul(planes, 1 / kernel**2, out=inside)
     for column in range(factor):
         _window_sum(around, -1, kernel, factor, column, out=columns)
         for row in range(factor):
-            _window_sum(columns, -2, kernel, factor, row, out=planes[:, column, row::factor])
-    return planes
+            _window_sum(columns, -2, kernel, factor, row, out=filtered[:, column, row::factor])
+    return filtered
 
 
 def _window_sum(t: Tensor, dim: int, kernel: int, factor: int, phase: int, out: Tensor) -> None:
