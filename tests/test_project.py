@@ -40,7 +40,9 @@ def test_imports_run_one_way():
 
 def test_the_core_imports_four_libraries():
     code = "import sys, xinc_core, xinc_core.training; print(*{m.split('.')[0] for m in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
     assert not {"matplotlib", "seaborn", "sklearn", "skimage", "ipywidgets", "papermill", "av", "PIL"} & set(loaded)
 
 
@@ -48,7 +50,10 @@ def test_the_package_is_thin():
     lines = {file: sum(bool(line.strip()) for line in file.read_text().splitlines()) for file, _ in modules()}
     core = ("models", "rules", "canvas", "checkpoints", "training")
     assert max(lines.values()) <= 300 and sum(lines.values()) <= 4000
-    assert sum(n for f, n in lines.items() if f.relative_to(ROOT / "xinc_core").parts[0].removesuffix(".py") in core) <= 1500
+    assert (
+        sum(n for f, n in lines.items() if f.relative_to(ROOT / "xinc_core").parts[0].removesuffix(".py") in core)
+        <= 1500
+    )
 
 
 def test_everything_public_is_described():

@@ -111,7 +111,7 @@ def test_completeness_terms_add_up_to_the_layers_own_output(network):
 
 
 def test_first_order_maps_of_a_layer_add_up(network):
-    """To J applied to the whole weight part; with the bias shares of this and later layers to the picture, if piecewise linear."""
+    """To J applied to the whole weight part; piecewise linear, with the later bias shares too, to the picture."""
     seen, layers = literal.inputs_of(network), network.layers()
     piecewise_linear = all(layer.activation in (torch.nn.functional.relu, xc.models.identity) for layer in layers)
     for index, layer in enumerate(layers):

@@ -203,7 +203,9 @@ def _load_authors(path: Path, size, n_frames) -> nn.Module:
         if n_frames is None:
             raise ValueError(f"{str(path)!r} carries no length: say n_frames=…, the number of frames it was fitted to")
         return _authors_nerv(state, tuple(size), n_frames, path)
-    raise ValueError(f"{str(path)!r} is neither an FFN nor a NeRV checkpoint; its first tensor is {next(iter(state))!r}")
+    raise ValueError(
+        f"{str(path)!r} is neither an FFN nor a NeRV checkpoint; its first tensor is {next(iter(state))!r}"
+    )
 
 
 def _authors_ffn(state: dict[str, Tensor], size: tuple[int, int], path: Path) -> nn.Module:

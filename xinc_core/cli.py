@@ -67,7 +67,9 @@ def _models(args) -> None:
 
     for name, facts in list_models().items():
         where = f"frame {facts['frame']}" if "frame" in facts else "all frames"
-        print(f"{name:24} {facts['psnr']:6.2f} dB  {facts['clip']}, {where}, seed {facts['seed']}, {facts['epochs']} epochs")
+        print(
+            f"{name:24} {facts['psnr']:6.2f} dB  {facts['clip']}, {where}, seed {facts['seed']}, {facts['epochs']} epochs"
+        )
 
 
 def _clips(args) -> None:
@@ -89,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    study = add("study", _study, "run the notebook series into figures and a findings table", "xinc study --notebooks 00 02")
+    study = add(
+        "study", _study, "run the notebook series into figures and a findings table", "xinc study --notebooks 00 02"
+    )
     study.add_argument("--notebooks", nargs="+", metavar="NN", help="only these, by number or name")
     study.add_argument("--out", default="runs/study", help="folder of the executed notebooks (%(default)s)")
     study.add_argument("--figures", default=ROOT / "figures", help="folder of figures and tables")

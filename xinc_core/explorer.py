@@ -195,9 +195,9 @@ class Explorer(widgets.VBox):
         self.captions["pixel"].value = f"pixel ({row}, {col})"
         total = float(values.abs().sum()) or 1.0
         names = ", ".join(f"{int(n)} ({100 * abs(float(values[n])) / total:.1f} %)" for n in order[:TOP])
-        self.captions["painters"].value = (
-            f"<b>{enough:,} of {len(layer):,} neurons</b> of {layer.name} make up 90 % of this pixel; strongest: {names}"
-        )
+        self.captions[
+            "painters"
+        ].value = f"<b>{enough:,} of {len(layer):,} neurons</b> of {layer.name} make up 90 % of this pixel; strongest: {names}"
 
 
 def _sheet(maps: list[Tensor], columns: int = 2, gap: int = 2) -> Tensor:

@@ -16,7 +16,14 @@ from torch import Tensor
 from .paths import figures
 
 MAGNITUDE, SIGNED = "magma", "RdBu_r"
-_OKABE = {"orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73", "blue": "#0072B2", "red": "#D55E00", "pink": "#CC79A7"}
+_OKABE = {
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "blue": "#0072B2",
+    "red": "#D55E00",
+    "pink": "#CC79A7",
+}
 FAMILY_COLORS = {"ffn": _OKABE["red"], "nerv": _OKABE["blue"]}
 RULE_COLORS = {"paper": _OKABE["orange"], "first_order": _OKABE["green"], "ablation": "#333333"}
 LAYER_COLORS = dict(zip(("layer1", "layer2", "layer3"), sns.color_palette("rocket", 5)[1:4])) | dict(
@@ -100,7 +107,9 @@ def totals(layers: dict[str, Tensor], ax: plt.Axes | None = None, colors: dict |
     for name, values in layers.items():
         held = values.sort(descending=True).values.cumsum(0) / values.sum()
         share = np.arange(1, len(held) + 1) / len(held)
-        ax.plot(100 * share, 100 * held.numpy(), label=f"{name} ({len(held):,})", color=(colors or LAYER_COLORS).get(name))
+        ax.plot(
+            100 * share, 100 * held.numpy(), label=f"{name} ({len(held):,})", color=(colors or LAYER_COLORS).get(name)
+        )
     ax.plot([0, 100], [0, 100], color="0.7", lw=1, ls=":", label="all alike")
     ax.set(xlabel="neurons, largest first (%)", ylabel="share of the layer's contribution (%)")
     ax.legend(frameon=False)

@@ -36,7 +36,9 @@ class Notebook:
 SERIES = (
     Notebook("00_start_here", "Which neuron paints which pixel?", "the contribution map (section 3)"),
     Notebook("01_fit_a_network", "How does a network learn a picture?", "the networks (section 4.1)"),
-    Notebook("02_contribution_maps", "What do a network's maps look like, and do they add up?", "the canvas (section 3)"),
+    Notebook(
+        "02_contribution_maps", "What do a network's maps look like, and do they add up?", "the canvas (section 3)"
+    ),
 )
 
 

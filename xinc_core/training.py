@@ -226,9 +226,7 @@ def _loop(run: _Run, frames: Tensor, seed: int, progress: bool) -> None:
                 lr = run.rate((epoch + i * recipe.batch / n) / recipe.epochs)
                 values += _step(run, codes[index.to(codes.device)], frames[index.to(frames.device)], lr)
             mean = torch.stack(values).mean().item()
-            run.history.rows.append(
-                dict(epoch=epoch + 1, psnr=mean, lr=lr, seconds=before + time.monotonic() - start)
-            )
+            run.history.rows.append(dict(epoch=epoch + 1, psnr=mean, lr=lr, seconds=before + time.monotonic() - start))
             run.guard()
             bar.update()
             bar.set_postfix_str(f"{mean:.2f} dB")

@@ -8,6 +8,7 @@ Memory is the peak of the process above its level after ``trace()``.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -34,17 +35,29 @@ def seconds(job, setup=lambda: None, repeat: int = 3) -> float:
     return min(times)
 
 
-def peak_mb(job) -> float:
-    """Peak resident memory during the job above the level at its start, in MB (Linux)."""
+def peak_mb(family: str, layer: str, rule: str) -> float:
+    """Peak resident memory of totals and heatmap above the level after ``trace()``, in MB, in a process of its own (Linux)."""
+    command = [sys.executable, __file__, "--memory", family, layer, rule]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def print_peak(family: str, layer: str, rule: str) -> None:
     status = Path("/proc/self/status")
 
     def read(key):
         return int(next(line for line in status.read_text().splitlines() if line.startswith(key)).split()[1]) / 1024
 
+    maps = xc.trace(networks()[family], rule=rule)[layer]
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts from here
     before = read("VmRSS")
-    job()
-    return read("VmHWM") - before
+    maps.totals(), maps.heatmap()
+    print(read("VmHWM") - before)
+
+
+def networks() -> dict:
+    torch.manual_seed(1)
+    models = [FFN(FFN.Config(size=(128, 256))), NeRV(NeRV.Config(size=(128, 256), n_frames=40))]
+    return {m.family: m.requires_grad_(False) for m in models}
 
 
 def write_rate() -> float:
@@ -70,9 +83,11 @@ def literal_totals(model, index: int, share: float = 1.0) -> float:
 def measure(model, rule: str, rate: float) -> list[dict]:
     rows, literal_seconds = [], {}
     for index, name in enumerate(xc.trace(model).layers):
-        fresh = lambda: xc.trace(model, rule=rule)[name]  # noqa: E731
-        layer = fresh()
-        memory = peak_mb(lambda: (layer.totals(), layer.heatmap()))
+
+        def fresh(name=name):
+            return xc.trace(model, rule=rule)[name]
+
+        layer, memory = fresh(), peak_mb(model.family, name, rule)
         both = seconds(lambda maps: maps.totals(), fresh)  # one pass computes totals and heatmap
         one = seconds(lambda maps: maps[3], fresh)
         n, H, W = layer.shape
@@ -91,15 +106,15 @@ def measure(model, rule: str, rate: float) -> list[dict]:
 
 
 def main() -> None:
-    torch.manual_seed(1)
-    models = [FFN(FFN.Config(size=(128, 256))), NeRV(NeRV.Config(size=(128, 256), n_frames=40))]
     rate = write_rate()
     print(f"write rate {rate / 1e9:.1f} GB/s, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print("family, layer, rule, neurons, totals+heatmap s, one neuron ms, peak MB, literal paper s, × faster, × write time")
-    rows = [row for m in models for rule in ("paper", "first_order") for row in measure(m.requires_grad_(False), rule, rate)]
+    print(
+        "family, layer, rule, neurons, totals+heatmap s, one neuron ms, peak MB, literal paper s, × faster, × write time"
+    )
+    rows = [row for m in networks().values() for rule in ("paper", "first_order") for row in measure(m, rule, rate)]
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(dict(write_gb_s=rate / 1e9, threads=torch.get_num_threads(), rows=rows), indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    print_peak(*sys.argv[2:]) if "--memory" in sys.argv else main()

@@ -61,9 +61,7 @@ class NeRVConfig:
         return n + (c[-1] * k2 + 1) * 3
 
     @classmethod
-    def for_clip(
-        cls, size: tuple[int, int], n_frames: int, parameters: int | None = None, **options
-    ) -> NeRVConfig:
+    def for_clip(cls, size: tuple[int, int], n_frames: int, parameters: int | None = None, **options) -> NeRVConfig:
         """The configuration for a clip, widths scaled to a target count of parameters if one is given.
 
         Each block is 1.2 times narrower than the one before, as in the NeRV papers; the widest network that does not

@@ -186,9 +186,7 @@ class FirstOrderKernels(Rule):
         scale, grid = self.traced.scale, self.traced.x.shape[-2:]
         start, size = self._reach(int(channels[0]))
         spans = [range(a // scale, (a + size - 1) // scale + 1) for a in start]
-        source = tuple(
-            (max(lo - span[-1], 0), min(hi - span[0], n)) for (lo, hi), span, n in zip(target, spans, grid)
-        )
+        source = tuple((max(lo - span[-1], 0), min(hi - span[0], n)) for (lo, hi), span, n in zip(target, spans, grid))
         before = [a - span[0] * scale for a, span in zip(start, spans)]
         after = [len(span) * scale - b - size for b, span in zip(before, spans)]
         response = self._responses(channels, source)  # (n, nr, nc, 3, size, size)

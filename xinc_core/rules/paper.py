@@ -141,9 +141,9 @@ def interleaved(planes: Tensor) -> Tensor:
 def box_filter(planes: Tensor, kernel: int, factor: int, buffers: dict) -> Tensor:
     """Mean over kernel×kernel windows, zero padding, of maps t enlarged ``factor`` times, columns apart by phase.
 
-    t as (k, f, h, w / f) planes → (k, factor, h·factor, w) planes, in ``buffers``. Output ``factor·a + r`` along a side is Σ_δ count_r(δ)·t[a + δ] / kernel, where
-    ``count_r(δ)`` is how many of the window's pixels fall into coarse cell a + δ. Phases of columns stay apart because
-    interleaving them is dearer than everything else. Edges of a cropped t are as wrong as its missing surroundings.
+    t as (k, f, h, w / f) planes → (k, factor, h·factor, w) planes, in ``buffers``. Output ``factor·a + r`` along a side
+    is Σ_δ count_r(δ)·t[a + δ] / kernel, where ``count_r(δ)`` is how many of the window's pixels fall into coarse cell
+    a + δ. Phases of columns stay apart because interleaving them is dearer than everything else. Edges of a cropped t are as wrong as its missing surroundings.
     """
     (k, f, h, w), reach = planes.shape, -(-(kernel // 2) // factor)
     w *= f
@@ -164,7 +164,9 @@ def _window_sum(t: Tensor, dim: int, kernel: int, factor: int, phase: int, out: 
     """One phase of the window sums along one padded side of t."""
     n, reach = out.shape[dim], (t.shape[dim] - out.shape[dim]) // 2
     counts = Counter((phase + j) // factor for j in range(-(kernel // 2), kernel // 2 + 1))
-    (first, weight), *others = sorted(((t.narrow(dim, reach + d, n), c) for d, c in counts.items()), key=lambda tc: tc[1])
+    (first, weight), *others = sorted(
+        ((t.narrow(dim, reach + d, n), c) for d, c in counts.items()), key=lambda tc: tc[1]
+    )
     torch.mul(first, weight, out=out) if weight > 1 or not others else None
     for i, (other, alpha) in enumerate(others):
         torch.add(out if i or weight > 1 else first, other, alpha=alpha, out=out)
