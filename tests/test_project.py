@@ -15,8 +15,20 @@ import xinc_core as xc
 from xinc_core.study import SERIES
 
 ROOT = Path(__file__).resolve().parent.parent
-PATH = ["paths", "shapes", "clips", "models", "checkpoints", "training", "rules", "canvas", "findings", "plots", "explorer",
-        "study", "cli"]  # fmt: skip
+PATH = [
+    "paths",
+    "shapes",
+    "clips",
+    "models",
+    "regions",
+    "checkpoints",
+    "training",
+    "rules",
+    "canvas",
+    "findings",
+    "plots",
+]
+PATH += ["explorer", "study", "cli"]
 
 
 def modules():

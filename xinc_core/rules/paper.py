@@ -143,7 +143,8 @@ def box_filter(planes: Tensor, kernel: int, factor: int, buffers: dict) -> Tenso
 
     t as (k, f, h, w / f) planes → (k, factor, h·factor, w) planes, in ``buffers``. Output ``factor·a + r`` along a side
     is Σ_δ count_r(δ)·t[a + δ] / kernel, where ``count_r(δ)`` is how many of the window's pixels fall into coarse cell
-    a + δ. Phases of columns stay apart because interleaving them is dearer than everything else. Edges of a cropped t are as wrong as its missing surroundings.
+    a + δ. Phases of columns stay apart because interleaving them is dearer than everything else. Edges of a cropped t
+    are as wrong as its missing surroundings.
     """
     (k, f, h, w), reach = planes.shape, -(-(kernel // 2) // factor)
     w *= f
