@@ -6,6 +6,7 @@ import literal
 import numpy as np
 import pytest
 import torch
+from conftest import Chain
 
 import xinc_core as xc
 from xinc_core import canvas as canvas_module
@@ -200,6 +201,20 @@ def test_bad_questions_get_one_sentence(network):
     if len(network.layers()) > 1:
         with pytest.raises(ValueError, match="no colour channels"):
             layer.color(0)
+
+
+@pytest.mark.parametrize(
+    "last, sentence",
+    [(dict(stride=2), "must be linear and of stride 1"), (dict(activation=torch.sigmoid), "must be linear")],
+)
+def test_a_chain_whose_maps_would_mislead_is_refused(last, sentence):
+    options = dict(grid=(3, 4), channels=(2, 2, 3), strides=(2, last.get("stride", 1)), kernels=(3, 3))
+    model = Chain(**options, activations=(torch.relu, last.get("activation", xc.models.identity)))
+    with pytest.raises(ValueError, match=sentence):
+        xc.trace(model)
+    columns = Chain((3, 4), (2, 3), (1,), (3,), (xc.models.identity,), neurons="columns")
+    with pytest.raises(ValueError, match="columns as neurons"):
+        xc.trace(columns)
 
 
 def test_frames_differ_and_frames_outside_the_clip_are_refused():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .models import position
+from .models import identity, position
 from .rules import RULES, Box, Rule, Traced, crop, make_rule, whole
 
 STREAM_BYTES = 2**23  # maps per step of a reduction: small enough to stay in the processor's cache
@@ -42,11 +42,24 @@ def trace(model: nn.Module, frame: int = 0, rule: str = "paper", baseline: str =
     device = next(model.parameters()).device
     x = model.stem(model.encode(position(model, frame).to(device))).detach()
     layers, inputs = tuple(model.layers()), []
+    _check(layers)
     for layer in layers:
         inputs.append(x)
         x = layer(x)
     layers = tuple(_frozen(layer) for layer in layers)
     return Canvas(layers, tuple(inputs), x[0].detach(), frame, rule, baseline)
+
+
+def _check(layers) -> None:
+    """Refuse chains whose maps would not mean what they say."""
+    last = layers[-1]
+    if last.stride != 1 or last.activation is not identity:
+        raise ValueError(
+            f"the last layer, {last.name}, must be linear and of stride 1: add an identity layer behind it"
+        )
+    for layer in layers:
+        if layer.neurons == "columns" and (layer.kernel, layer.stride) != (1, 1):
+            raise ValueError(f"{layer.name} has columns as neurons, which needs kernel 1 and stride 1")
 
 
 def _frozen(layer):

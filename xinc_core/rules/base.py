@@ -60,6 +60,12 @@ class Traced:
             return F.conv2d(x[i[0]][None, None], self.layer.weight[o, i[:1]][:, None])[0]
         return F.conv2d(x[i][None], self.layer.weight[o, i][:, None], groups=len(neurons))[0]
 
+    def in_own_channel(self, neurons: Tensor, maps: Tensor) -> Tensor:
+        """Maps of the last layer's kernels (i, k), each in its colour channel k, the others zero: (n, c_out, h, w)."""
+        out = maps.new_zeros(len(maps), self.layer.c_out, *maps.shape[1:])
+        out[torch.arange(len(maps)), self.pairs(neurons)[1]] = maps
+        return out
+
 
 class Rule:
     """How a contribution is defined, for one layer. Subclasses give ``maps``; three-channel rules give ``color``."""

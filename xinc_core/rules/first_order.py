@@ -113,10 +113,7 @@ class FirstOrderKernels(Rule):
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
         if self.traced.is_last:
-            maps = self.traced.shares(neurons, box)
-            out = maps.new_zeros(len(maps), self.traced.layer.c_out, *extent(box))
-            out[torch.arange(len(maps)), self.traced.pairs(neurons)[1]] = maps
-            return out
+            return self.traced.in_own_channel(neurons, self.traced.shares(neurons, box))
         blocks, origin = self._assemble(neurons, box, lambda c: c)
         return crop(_tiled(blocks), box, origin)
 

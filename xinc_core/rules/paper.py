@@ -66,7 +66,7 @@ class PaperKernels(Rule):
     def _phases(self) -> int:
         """Into how many planes the last box filter sorts the columns."""
         layers = self.traced.layers
-        return layers[-2].stride if len(layers) > 2 and layers[-1].stride == 1 else 1
+        return layers[-2].stride if len(layers) > 2 else 1
 
     def _aligned(self, box: Box) -> bool:
         return all(edge % self._phases == 0 for edge in box[1])
@@ -87,23 +87,18 @@ class PaperKernels(Rule):
         (top, _), (left, _) = own
         for layer, (rows, columns) in zip(self.traced.layers[1:], needed):
             planes = box_filter(planes, layer.kernel, factor, buffers)
-            if layer is self.traced.layers[-1] and layer.stride == 1:
-                return planes, (top, left)
+            if layer is self.traced.layers[-1]:
+                break
             first, last = columns[0] // factor, -(-columns[1] // factor)  # whole phases
             planes = layer.activate_(crop(planes, (rows, (first, last)), (top, left // factor)))
             top, left, factor = rows[0] * layer.stride, first * factor * layer.stride, layer.stride
-        if factor > 1:  # the last layer shuffles too
-            planes = interleaved(planes).repeat_interleave(factor, -2).repeat_interleave(factor, -1)[:, None]
         return planes, (top, left)
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
         """Last layer only: kernel (i, k) paints channel k."""
         if not self.traced.is_last:
             return super().color(neurons, box)
-        maps = self.maps(neurons, box)
-        out = maps.new_zeros(len(maps), self.traced.layer.c_out, *maps.shape[1:])
-        out[torch.arange(len(maps)), self.traced.pairs(neurons)[1]] = maps
-        return out
+        return self.traced.in_own_channel(neurons, self.maps(neurons, box))
 
     def _needed(self, box: Box) -> list[Box]:
         """For each layer, the box of its output before upsampling that the picture box needs; this layer's first."""
