@@ -92,6 +92,9 @@ def test_wrong_files_get_one_sentence(tmp_path):
         ("gone.pth", size, FileNotFoundError, "no model"),
         ("ok.pth", {}, ValueError, "carries no picture size"),
         ("ok.pth", dict(size=(16, 32)), ValueError, "carries no length"),
+        ("ok.pth", dict(size=16, n_frames=3), ValueError, "all whole and positive"),
+        ("ok.pth", dict(size=(16, 32), n_frames=0), ValueError, "all whole and positive"),
+        ("nerv-bunny", size, ValueError, "carries its own size"),
         ("ok.pth", dict(size=(32, 32), n_frames=3), ValueError, "is the size right"),
         ("headless.pth", size, ValueError, "neither an FFN nor a NeRV"),
         ("extra.pth", size, ValueError, "expected none, found"),
@@ -102,7 +105,9 @@ def test_wrong_files_get_one_sentence(tmp_path):
     ]
     for name, options, kind, sentence in cases:
         with pytest.raises(kind, match=sentence):
-            xc.load_model(tmp_path / name, **options)
+            xc.load_model(tmp_path / name if "." in name else name, **options)
+    with pytest.raises(ValueError, match="ends in .safetensors"):
+        xc.save_model(model, tmp_path / "model.pt")
 
 
 class Malicious:

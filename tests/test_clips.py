@@ -113,6 +113,20 @@ def test_only_the_kept_frames_are_converted(files, monkeypatch):
     assert len(seen) == 2
 
 
+def test_frames_are_read_in_the_order_of_their_numbers(tmp_path):
+    for n in (1, 2, 9, 10, 11):
+        Image.new("L", (16, 16), n * 10).save(tmp_path / f"frame{n}.png")
+    assert (xc.load_clip(tmp_path).frames[:, 0, 0, 0] * 25.5).round().tolist() == [1, 2, 9, 10, 11]
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    ramp = np.linspace(0, 65535, 32 * 32).reshape(32, 32)
+    Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray((ramp / 257).round().astype(np.uint8)).save(tmp_path / "plain.png")
+    deep, plain = (xc.load_clip(tmp_path / f"{name}.png").frames for name in ("deep", "plain"))
+    assert (deep - plain).abs().max() <= 1.001 / 255
+
+
 def test_bad_input_gets_one_sentence(files, tmp_path):
     (tmp_path / "noise.mp4").write_bytes(b"noise" * 1000)
     (tmp_path / "noise.png").write_bytes(b"noise")

@@ -111,6 +111,35 @@ def test_image_networks_have_one_frame(clip):
     assert explorer.frame.disabled and explorer.selected == 5 and explorer.layer.value == "layer2"
 
 
+def test_both_pictures_follow_a_frame_chosen_in_the_other_tab(explorer):
+    before = shown(explorer)
+    explorer.tabs.selected_index = 1
+    explorer.frame.value = 20
+    explorer.tabs.selected_index = 0
+    after = shown(explorer)
+    assert all(after[name] != before[name] for name in ("frame", "reconstruction", "overlay", "contribution map"))
+
+
+def test_an_image_network_is_shown_beside_the_frame_it_was_fitted_to(clip):
+    model, _ = xc.fit("ffn", clip, frame=7, epochs=1, width=4, checkpoint=False, progress=False)
+    explorer = xc.explore(model, clip)
+    assert explorer.images["frame"].value == rgb_png(clip.frames[7], 2) and xc.trace(model).frame == 7
+
+
+def test_what_cannot_be_shown_is_refused_in_one_sentence(clip):
+    model = xc.load_model("nerv-courtyard")
+    for start, part, sentence in (
+        (dict(), clip[:6], "the model has 40 frames, the clip 6"),
+        (dict(), xc.load_clip("cat"), "the model paints 128×256 pixels"),
+        (dict(rule="ablation"), clip, "the explorer shows rule"),
+        (dict(layer="block9"), clip, "no layer 'block9'"),
+        (dict(neuron=99_999), clip, "outside the 66 neurons"),
+        (dict(row=999), clip, "outside the picture"),
+    ):
+        with pytest.raises((ValueError, IndexError, KeyError), match=sentence):
+            xc.explore(model, part, **start)
+
+
 def test_pictures():
     values = torch.tensor([[0.0, -2.0], [1.0, 0.5]])
     assert pixels(palette_png(values, 3)).shape == (6, 6, 3)

@@ -19,6 +19,37 @@ def test_fit_writes_a_model_that_loads(tmp_path, capsys):
     assert code == 0 and "dB after 3 epochs" in printed
     assert xc.load_model(out).family == "ffn"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.history.csv", "mine.safetensors"]
+    code, _, error = run(capsys, "fit", "astronaut", "--family", "ffn", "--epochs", "3", "-o", str(out))
+    assert code == 2 and "exists already" in error
+
+
+def test_a_fit_that_cannot_be_saved_is_not_lost(tmp_path, capsys, monkeypatch):
+    words = ["fit", "astronaut", "--family", "ffn", "--epochs", "3", "-o", str(tmp_path / "new" / "mine.safetensors")]
+
+    def full(*args, **facts):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(xc, "save_model", full)
+        code, _, error = run(capsys, *words)
+    assert code == 2 and "No space left" in error
+    monkeypatch.setattr(xc.training, "_step", None)  # nothing is left to be done but to save
+    assert run(capsys, *words)[0] == 0 and xc.load_model(words[-1]).family == "ffn"
+
+
+def test_a_diverged_fit_leaves_its_last_good_weights(tmp_path, capsys, monkeypatch):
+    step, count = xc.training._step, 0
+
+    def harmful(*args):
+        nonlocal count
+        count += 1
+        return step(*args) if count < 4 else [torch.tensor(float("nan"))]
+
+    monkeypatch.setattr(xc.training, "_step", harmful)
+    out = tmp_path / "mine.safetensors"
+    code, _, error = run(capsys, "fit", "astronaut", "--family", "ffn", "--epochs", "9", "-o", str(out))
+    assert code == 2 and "mine.diverged.safetensors" in error and not out.exists()
+    assert xc.load_model(tmp_path / "mine.diverged.safetensors").family == "ffn"
 
 
 def test_lists(capsys):
@@ -33,6 +64,8 @@ def test_lists(capsys):
         (["study", "--notebooks", "00_start_hear"], "did you mean '00_start_here'"),
         (["study", "--notebooks", "00", "-p", "frme=3"], "did you mean 'frame'"),
         (["study", "-p", "frame"], "written name=value"),
+        (["fit", "astronaut", "-o", "mine"], "ends in .safetensors"),
+        (["fit", "astronaut", "--family", "ffn", "--parameters", "99"], "no such option"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(words, sentence, capsys):

@@ -196,6 +196,13 @@ def test_bad_questions_get_one_sentence(network):
         xc.trace(network, rule="papre")
     with pytest.raises(ValueError, match="baseline is"):
         xc.trace(network, rule="ablation", baseline="median")
+    with pytest.raises(ValueError, match="a baseline is for rule='ablation'"):
+        xc.trace(network, baseline="mean")
+    with pytest.raises(TypeError, match="one at a time"):
+        layer[0:2]
+    for labels in (torch.full(layer.shape[1:], 26_001), torch.rand(layer.shape[1:]), torch.full(layer.shape[1:], -1)):
+        with pytest.raises(ValueError, match="regions are whole numbers"):
+            layer.region_sums(labels)
     with pytest.raises(ValueError, match="labels are"):
         layer.region_sums(torch.zeros(2, 2, dtype=torch.long))
     if len(network.layers()) > 1:

@@ -62,7 +62,9 @@ def test_ctrl_c_saves_and_the_same_call_reaches_the_same_bytes(clip, tmp_path, m
     assert signal.getsignal(signal.SIGINT) is handler
     resumed, history = fit_nerv(clip, checkpoint=path)
     assert count == 9 + 14 + 1 and same(whole, resumed) and len(history) == 12
-    assert not path.exists()
+    again, _ = fit_nerv(clip, checkpoint=path)  # a finished fit is kept until its file is deleted
+    assert count == 9 + 14 + 1 and same(whole, again)
+    path.unlink()
     with pytest.raises(KeyboardInterrupt):
         count = 0
         fit_nerv(clip, checkpoint=path)
@@ -98,6 +100,22 @@ def test_divergence_is_caught_and_the_last_good_weights_kept(clip, monkeypatch, 
     assert all(v.isfinite().all() for v in error.model.state_dict().values())
 
 
+def test_divergence_right_after_a_resume_keeps_the_resumed_weights(clip, monkeypatch, tmp_path):
+    path, step = tmp_path / "fit.pt", training._step
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return step(*args)
+
+    monkeypatch.setattr(training, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit_nerv(clip, checkpoint=path)
+    monkeypatch.setattr(training, "_step", lambda *args: [torch.tensor(float("nan"))])
+    with pytest.raises(training.DivergenceError) as caught:
+        fit_nerv(clip, checkpoint=path)
+    assert all(v.isfinite().all() for v in caught.value.model.state_dict().values()) and path.exists()
+
+
 def test_psnr_is_the_mean_over_frames_of_each_frames_own():
     target = torch.zeros(2, 3, 4, 4)
     image = target + torch.tensor([0.1, 0.01])[:, None, None, None]
@@ -109,5 +127,15 @@ def test_bad_requests_get_one_sentence(clip):
         xc.fit("nerf", clip)
     with pytest.raises(IndexError, match="outside the clip's 4 frames"):
         xc.fit("ffn", clip, frame=4)
+    for options, sentence in (
+        (dict(epochs=0), "at least one epoch"),
+        (dict(lr=-1.0), "positive rate"),
+        (dict(depth=4), "no such option: .*'depth'"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            xc.fit("ffn", clip, checkpoint=False, **options)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="not available here"):
+            xc.fit("ffn", clip, device="cuda")
     with pytest.raises(ValueError, match="multiples of 48"):
         xc.fit("nerv", clip, strides=(4, 4, 3))

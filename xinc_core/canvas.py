@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .models import identity, position
+from .models import check_chain, position
 from .rules import RULES, Box, Rule, Traced, crop, make_rule, whole
 
 STREAM_BYTES = 2**23  # maps per step of a reduction: small enough to stay in the processor's cache
+MOST_REGIONS = 4096
 WORK_BYTES = 256e6  # working memory of a rule, which decides into how many tiles a large picture is cut
 
 
@@ -29,7 +30,7 @@ def trace(model: nn.Module, frame: int = 0, rule: str = "paper", baseline: str =
     model : nn.Module
         Any family; on any device; float32 or float64.
     frame : int
-        Frame index; image networks have only frame 0's picture and ignore it.
+        Frame index; image networks have one picture and ignore it.
     rule : {"paper", "first_order", "ablation"}
         How a contribution is defined, METHOD sections 2 and 9.
     baseline : {"zero", "mean"}
@@ -39,35 +40,19 @@ def trace(model: nn.Module, frame: int = 0, rule: str = "paper", baseline: str =
         raise ValueError(f"no rule {rule!r}; there are {', '.join(RULES)}")
     if baseline not in ("zero", "mean"):
         raise ValueError(f"baseline is 'zero' or 'mean', not {baseline!r}")
+    if baseline != "zero" and rule != "ablation":
+        raise ValueError(f"a baseline is for rule='ablation'; rule {rule!r} removes nothing")
+    if not model.for_video:
+        frame = getattr(model, "frame", 0)
     device = next(model.parameters()).device
     x = model.stem(model.encode(position(model, frame).to(device))).detach()
     layers, inputs = tuple(model.layers()), []
-    _check(layers)
+    check_chain(layers)
     for layer in layers:
         inputs.append(x)
         x = layer(x)
-    layers = tuple(_frozen(layer) for layer in layers)
+    layers = tuple(layer.detached() for layer in layers)
     return Canvas(layers, tuple(inputs), x[0].detach(), frame, rule, baseline)
-
-
-def _check(layers) -> None:
-    """Refuse chains whose maps would not mean what they say."""
-    last = layers[-1]
-    if last.stride != 1 or last.activation is not identity:
-        raise ValueError(
-            f"the last layer, {last.name}, must be linear and of stride 1: add an identity layer behind it"
-        )
-    for layer in layers:
-        if layer.neurons == "columns" and (layer.kernel, layer.stride) != (1, 1):
-            raise ValueError(f"{layer.name} has columns as neurons, which needs kernel 1 and stride 1")
-
-
-def _frozen(layer):
-    """The same layer over weights that carry no gradient."""
-    from dataclasses import replace
-
-    bias = None if layer.bias is None else layer.bias.detach()
-    return replace(layer, weight=layer.weight.detach(), bias=bias)
 
 
 class Canvas:
@@ -105,7 +90,10 @@ class Canvas:
 
 
 class LayerMaps:
-    """The contribution maps of one layer's neurons: lazy, streamed, reducible. |C| is Σ_c|·| for three-channel rules."""
+    """The contribution maps of one layer's neurons: lazy, streamed, reducible.
+
+    |C| is Σ_c|·| for the three-channel rules, and the absolute value of the one map for ``paper``.
+    """
 
     def __init__(self, name: str, rule: Rule):
         self.name, self._rule = name, rule
@@ -166,8 +154,12 @@ class LayerMaps:
         """(n_neurons, n_regions) Σ_{p∈r} |C_n(p)|, float64, for integer labels (H, W) in 0..R−1."""
         if tuple(labels.shape) != self.shape[1:]:
             raise ValueError(f"labels are {tuple(labels.shape)}, the maps {self.shape[1:]}")
-        if labels.min() < 0:
-            raise ValueError(f"regions are numbered from 0; the labels hold {int(labels.min())}")
+        labels = torch.as_tensor(labels)
+        if labels.is_floating_point() or labels.min() < 0 or labels.max() >= MOST_REGIONS:
+            raise ValueError(
+                f"regions are whole numbers from 0 to at most {MOST_REGIONS - 1}, not {float(labels.min()):g} to "
+                f"{float(labels.max()):g}; labels.unique(return_inverse=True)[1] numbers them"
+            )
         member = torch.nn.functional.one_hot(labels.long()).to(self._device, self._rule.traced.x.dtype)  # (H, W, R)
         out = torch.zeros(len(self), member.shape[-1], dtype=torch.float64, device=self._device)
         for neurons, box, order, values in self._stream("region sums"):
@@ -251,6 +243,8 @@ class LayerMaps:
         return out
 
     def _index(self, neuron: int) -> Tensor:
+        if isinstance(neuron, slice):
+            raise TypeError("maps are asked for one at a time, layer[5], or streamed with .chunks()")
         if not -len(self) <= neuron < len(self):
             raise IndexError(f"neuron {neuron} is outside the {len(self):,} neurons of {self.name}")
         return torch.tensor([neuron % len(self)])

@@ -47,6 +47,8 @@ def save_model(model: nn.Module, path: str | Path, half: bool = False, **facts) 
 
     half : store float16; the caller answers for the loss. facts : what else the header should say (clip, seed, …).
     """
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"a model's file ends in .safetensors, not as in {str(path)!r}")
     header = {"family": model.family, "config": json.dumps(asdict(model.config)), "torch": torch.__version__}
     header |= {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
     tensors = {k: (v.half() if half else v).contiguous().cpu() for k, v in model.state_dict().items()}
@@ -93,7 +95,8 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
         A shipped name such as ``"nerv-courtyard"`` (seed 1) or ``"nerv-courtyard-s10"``; a ``.safetensors`` file; or one
         of the authors' ``.ckpt`` / ``.pth`` files, whose architecture is inferred from the tensors.
     size, n_frames
-        (H, W) in pixels and number of frames: the authors' files carry neither. FFN needs only ``size``.
+        (H, W) in pixels and number of frames: the authors' files carry neither, and a wrong one paints a wrong picture
+        that cannot always be told from the file. FFN needs only ``size``. All other files know their own.
 
     Raises
     ------
@@ -106,6 +109,10 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
     if not path.is_file():
         raise FileNotFoundError(f"no model {str(source)!r}: neither a file nor one of {', '.join(list_models())}")
     if path.suffix == ".safetensors":
+        if size is not None or n_frames is not None:
+            raise ValueError(
+                f"{str(source)!r} carries its own size and length; size and n_frames are for the authors' files"
+            )
         model = _load_own(path)
     else:
         model = _load_authors(path, size, n_frames)
@@ -125,6 +132,8 @@ def _load_own(path: Path) -> nn.Module:
     model = _blank(kind, kind.Config(**values))
     with _opened(path) as file:
         tensors = {k: file.get_tensor(k) for k in file.keys()}
+    if not kind.for_video:
+        model.frame = header.get("frame", 0)
     return _filled(model, tensors, path)
 
 
@@ -166,13 +175,13 @@ def _blank_dict(*args) -> dict:
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a ``torch.save`` file, through torch's own restricted unpickler."""
-    unreadable = f"{str(path)!r} cannot be read as a checkpoint"
+    unreadable = f"{str(path)!r} cannot be read as a checkpoint of plain tensors"
     names: list[str] = []
     try:
         if zipfile.is_zipfile(path):  # older files hold plain tensors or nothing that we read
             names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception as error:  # noqa: BLE001 - the unpickler raises many kinds; each means that the file is unusable
-        raise ValueError(f"{unreadable}: {_first_line(error)}") from None
+    except Exception:  # noqa: BLE001 - the unpickler raises many kinds; each means that the file is unusable
+        raise ValueError(unreadable) from None
     foreign = [n for n in names if n not in PLAIN and not n.startswith("omegaconf.")]
     if foreign:
         raise ValueError(f"{str(path)!r} asks for code that weights do not need ({foreign[0]}); it was not loaded")
@@ -180,8 +189,8 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     try:
         with torch.serialization.safe_globals(blanks):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001
-        raise ValueError(f"{unreadable}: {_first_line(error)}") from None
+    except Exception:  # noqa: BLE001
+        raise ValueError(unreadable) from None
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
@@ -189,13 +198,12 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def _load_authors(path: Path, size, n_frames) -> nn.Module:
     if size is None:
         raise ValueError(f"{str(path)!r} carries no picture size: say size=(H, W), e.g. size=(128, 256)")
+    numbers = (*size, 1 if n_frames is None else n_frames) if isinstance(size, tuple | list) else ()
+    if len(numbers) != 3 or not all(isinstance(n, int) and n > 0 for n in numbers):
+        raise ValueError(f"size is (H, W) and n_frames a number, all whole and positive, not {size!r} and {n_frames!r}")
     state = {k.removeprefix("module.").replace("blocks.0.", ""): v for k, v in _state_dict(path).items()}
     if "model.positional_encoding.B" in state:
         return _authors_ffn(state, tuple(size), path)

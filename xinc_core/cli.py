@@ -6,8 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from .paths import ROOT
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; 0 when done, 2 for bad input in one sentence, 130 after Ctrl-C."""
@@ -15,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args.run(args)
     except KeyboardInterrupt as stop:
-        print(f"xinc: {stop or 'stopped'}", file=sys.stderr)
+        print(f"xinc: {str(stop) or 'stopped'}", file=sys.stderr)
         return 130
     except (ValueError, IndexError, OSError, RuntimeError, MemoryError) as error:
         if args.debug:
@@ -50,16 +48,35 @@ def _fit(args) -> None:
 
     clip = xc.load_clip(args.clip, args.start, args.stop, args.step)
     options = {} if args.parameters is None else dict(parameters=args.parameters)
-    out = Path(args.output or f"{args.family}-{clip.name}-s{args.seed}.safetensors")
-    model, history = xc.fit(
-        args.family, clip, args.frame, args.seed, args.epochs, device=args.device,
-        checkpoint=out.with_suffix(".fit.pt"), **options,
-    )  # fmt: skip
-    psnr = xc.evaluate(model, clip, args.frame)
+    which = "" if args.family == "nerv" else f"-f{args.frame}"
+    out = Path(args.output or f"{args.family}-{clip.name}{which}-s{args.seed}.safetensors")
+    if out.suffix != ".safetensors":
+        raise ValueError(f"a model's file ends in .safetensors, not as in {str(out)!r}")
+    if out.exists() and not args.force:
+        raise ValueError(f"{str(out)!r} exists already; name another file with -o, or add --force to replace it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    state = out.with_suffix(".fit.pt")
+    try:
+        model, history = _fitted(args, clip, state, options)
+    except xc.DivergenceError as error:
+        rescued = out.with_suffix(".diverged.safetensors")
+        xc.save_model(error.model.cpu(), rescued, clip=clip.name, seed=args.seed)
+        state.unlink(missing_ok=True)
+        raise RuntimeError(f"{error} They are in {str(rescued)!r}.") from None
+    psnr = xc.evaluate(model, clip)
     facts = dict(clip=clip.name, clip_checksum=clip.checksum, seed=args.seed, epochs=len(history), psnr=round(psnr, 3))
     xc.save_model(model.cpu(), out, **facts | ({} if model.for_video else dict(frame=args.frame)))
     history.to_csv(out.with_suffix(".history.csv"))
+    state.unlink(missing_ok=True)
     print(f"{out}: {psnr:.2f} dB after {len(history)} epochs")
+
+
+def _fitted(args, clip, state: Path, options: dict):
+    import xinc_core as xc
+
+    return xc.fit(
+        args.family, clip, args.frame, args.seed, args.epochs, args.lr, args.device, checkpoint=state, **options
+    )
 
 
 def _models(args) -> None:
@@ -96,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     study.add_argument("--notebooks", nargs="+", metavar="NN", help="only these, by number or name")
     study.add_argument("--out", default="runs/study", help="folder of the executed notebooks (%(default)s)")
-    study.add_argument("--figures", default=ROOT / "figures", help="folder of figures and tables")
+    study.add_argument("--figures", help="folder of figures and tables (figures/; with -p OUT/figures)")
     study.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="for the notebooks")
     study.add_argument("--in-place", action="store_true", help="execute the notebooks over themselves")
 
@@ -110,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--step", type=int, default=1)
     fit.add_argument("--seed", type=int, default=1)
     fit.add_argument("--epochs", type=int, help="default: 300 for nerv, 1000 steps for ffn")
+    fit.add_argument("--lr", type=float, help="learning rate; default: 1e-3 for nerv, 9e-4 for ffn")
+    fit.add_argument("--force", action="store_true", help="replace an existing file")
     fit.add_argument("--parameters", type=int, help="target number of parameters (nerv)")
     fit.add_argument("--device", default="cpu")
     fit.add_argument("-o", "--output", help="the .safetensors file to write")

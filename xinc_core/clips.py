@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -158,12 +159,15 @@ def _images(path: Path, keep: slice) -> tuple[Iterator, float]:
 
     def opened(file):
         try:
-            return Image.open(file).convert("RGB")
+            image = Image.open(file)
+            if image.mode.startswith("I"):  # 16 bits a pixel, which PIL would clip instead of scale
+                image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
+            return image.convert("RGB")
         except (UnidentifiedImageError, OSError) as error:
             raise ValueError(f"{str(file)!r} cannot be read as an image: {error}") from None
 
     if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGES)
+        files = sorted((f for f in path.iterdir() if f.suffix.lower() in IMAGES), key=_natural)
         if not files:
             raise ValueError(f"the folder {str(path)!r} holds no images ({', '.join(sorted(IMAGES))})")
         return map(opened, files[keep]), 25.0
@@ -172,6 +176,11 @@ def _images(path: Path, keep: slice) -> tuple[Iterator, float]:
     if path.suffix.lower() in VIDEOS:
         return _video(path, keep)
     raise ValueError(f"{str(path)!r} is neither a video ({', '.join(sorted(VIDEOS))}) nor an image nor a folder")
+
+
+def _natural(path: Path) -> list:
+    """Sorting key: numbers in a name by their value, so that frame10 follows frame9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _video(path: Path, keep: slice) -> tuple[Iterator, float]:

@@ -75,10 +75,12 @@ class Explorer(widgets.VBox):
 
     def __init__(self, model, clip, layer=None, frame=0, neuron=0, rule="paper", row=None, col=None):
         self.model, self.clip = model, clip
+        _check(model, clip, trace(model, 0 if not model.for_video else frame), layer, neuron, rule, row, col)
         self._traced: dict[int, Canvas] = {}
         self._orders: dict[tuple[str, str], Tensor] = {}
         canvas = trace(model, frame)
         H, W = clip.size
+        self._shown_frame = None
         self._scale = max(1, WIDTH // W)
         self._controls(canvas.layers, layer or canvas.layers[-1], frame, rule, H, W, row, col)
         self._views()
@@ -162,20 +164,26 @@ class Explorer(widgets.VBox):
                 self._fit_neurons()
             if change.owner is self.order and self.order.value == "index":
                 self.status.value = ""
-            self._show(new_frame=change.owner is self.frame)
+            self._show()
         finally:
             self._quiet = False
 
-    def _show(self, new_frame: bool = True) -> None:
+    def _show(self) -> None:
         if self.tabs.selected_index == 1:
             self._show_pixel()
         else:
-            self._show_neuron(new_frame or not self.images["frame"].value)
+            self._show_neuron()
 
-    def _show_neuron(self, new_frame: bool) -> None:
-        n, layer, truth = self.selected, self.canvas[self.layer.value], self.clip.frames[self.frame.value]
+    @property
+    def _truth(self) -> Tensor:
+        """The clip's frame that the canvas stands for, (3, H, W)."""
+        return self.clip.frames[self.canvas.frame]
+
+    def _show_neuron(self) -> None:
+        n, layer, truth = self.selected, self.canvas[self.layer.value], self._truth
         values = layer[n]
-        if new_frame:
+        if self._shown_frame != self.frame.value:
+            self._shown_frame = self.frame.value
             picture = render(self.model, self.frame.value).cpu()
             self.images["frame"].value = rgb_png(truth, self._scale)
             self.images["reconstruction"].value = rgb_png(picture, self._scale)
@@ -190,7 +198,7 @@ class Explorer(widgets.VBox):
         row, col, layer = self.row.value, self.col.value, self.canvas[self.layer.value]
         values = layer.pixel(row, col)
         order, enough = painters(values)
-        self.images["pixel"].value = rgb_png(_crosshair(self.clip.frames[self.frame.value], row, col), self._scale)
+        self.images["pixel"].value = rgb_png(_crosshair(self._truth, row, col), self._scale)
         self.images["painters"].value = palette_png(_sheet([layer[int(n)].abs() for n in order[:TOP]]))
         self.captions["pixel"].value = f"pixel ({row}, {col})"
         total = float(values.abs().sum()) or 1.0
@@ -198,6 +206,27 @@ class Explorer(widgets.VBox):
         self.captions[
             "painters"
         ].value = f"<b>{enough:,} of {len(layer):,} neurons</b> of {layer.name} make up 90 % of this pixel; strongest: {names}"
+
+
+def _check(model, clip, canvas, layer, neuron, rule, row, col) -> None:
+    """Refuse in one sentence what could not be shown."""
+    (H, W), size = clip.size, tuple(canvas.image.shape[-2:])
+    if size != (H, W):
+        raise ValueError(f"the model paints {size[0]}×{size[1]} pixels, the clip has {H}×{W}")
+    n_frames = model.config.n_frames if model.for_video else None
+    if n_frames not in (None, len(clip)):
+        raise ValueError(f"the model has {n_frames} frames, the clip {len(clip)}; cut the clip: clip[start:stop:step]")
+    if canvas.frame >= len(clip):
+        raise ValueError(
+            f"the model was fitted to frame {canvas.frame} of its clip, and this one has {len(clip)} frames"
+        )
+    if rule not in ("paper", "first_order"):
+        raise ValueError(f"the explorer shows rule 'paper' or 'first_order', not {rule!r}")
+    maps = canvas[layer or canvas.layers[-1]]
+    if not 0 <= neuron < len(maps):
+        raise IndexError(f"neuron {neuron} is outside the {len(maps):,} neurons of {maps.name}")
+    if not (0 <= (row or 0) < H and 0 <= (col or 0) < W):
+        raise IndexError(f"pixel ({row}, {col}) is outside the picture of {H}×{W}")
 
 
 def _sheet(maps: list[Tensor], columns: int = 2, gap: int = 2) -> Tensor:

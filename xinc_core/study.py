@@ -45,14 +45,15 @@ SERIES = (
 def run_study(
     names: list[str] | None = None,
     out: str | Path = "runs/study",
-    figures: str | Path = ROOT / "figures",
+    figures: str | Path | None = None,
     parameters: dict | None = None,
     in_place: bool = False,
     progress: bool = True,
 ) -> Path:
     """Run the series (or the notebooks whose names begin with one of ``names``) and join the findings table.
 
-    Executed copies go to ``out``, or over the originals with ``in_place``; figures and tables to ``figures``. Returns the
+    Executed copies go to ``out``, or over the originals with ``in_place``; figures and tables to ``figures``: by default the
+    project's own, but ``out/figures`` with other parameters, so that the committed ones stay. Returns the
     path of the joined ``findings.csv``.
 
     Raises
@@ -66,6 +67,7 @@ def run_study(
     for notebook in chosen:
         _check(notebook, parameters or {})
     out = Path(out)
+    figures = figures or (out / "figures" if parameters else ROOT / "figures")
     out.mkdir(parents=True, exist_ok=True)
     with _environment(XINC_FIGURES=str(Path(figures).resolve())):
         bar = tqdm(chosen, disable=not progress, unit="notebook")

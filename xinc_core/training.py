@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -77,10 +77,15 @@ def psnr(image: Tensor, target: Tensor) -> Tensor:
     return (-10 * mse.log10()).mean()
 
 
-def evaluate(model: nn.Module, clip: Clip, frame: int = 0) -> float:
-    """PSNR in dB of the rendered, clamped frames: of all of them for a video network, of ``frame`` for an image one."""
+def evaluate(model: nn.Module, clip: Clip, frame: int | None = None) -> float:
+    """PSNR in dB of the rendered, clamped frames: of all of them for a video network; for an image network of ``frame``,
+    by default the one that it was fitted to."""
     if not model.for_video:
-        return psnr(render(model).cpu(), clip.frames[frame]).item()
+        return psnr(render(model).cpu(), clip.frames[model.frame if frame is None else frame]).item()
+    if len(clip) != model.config.n_frames:
+        raise ValueError(
+            f"the clip has {len(clip)} frames, the model {model.config.n_frames}; cut the clip: clip[start:stop:step]"
+        )
     return sum(psnr(render(model, f).cpu(), clip.frames[f]).item() for f in range(len(clip))) / len(clip)
 
 
@@ -107,8 +112,9 @@ def fit(
     epochs, lr : optional
         Default: the family's recipe (FFN 1,000 steps at 9e-4; NeRV 300 epochs at 1e-3, warm-up and cosine decay).
     checkpoint : bool or path
-        Where the running state is kept; True means ``.cache/fits/``. Ctrl-C ends the epoch, saves and stops; the same
-        call then continues, to the same bytes as an uninterrupted fit on the same machine. Removed when done.
+        Where the running state is kept; True means ``.cache/fits/``, removed when done. Ctrl-C ends the epoch, saves and
+        stops; the same call then continues, to the same bytes as an uninterrupted fit on the same machine. A file that
+        you name holds the finished fit until you delete it, so that nothing is lost before you have saved the model.
     **options
         Fields of the family's configuration, e.g. ``width=64`` (FFN), ``parameters=500_000`` (NeRV).
 
@@ -124,9 +130,18 @@ def fit(
     kind = family_class(family)
     if not 0 <= frame < len(clip):
         raise IndexError(f"frame {frame} is outside the clip's {len(clip)} frames")
-    recipe = RECIPES[family]
-    recipe = Recipe(epochs or recipe.epochs, lr or recipe.lr, recipe.batch, recipe.warmup, recipe.cosine)
-    config = kind.Config.for_clip(clip.size, len(clip), **options)
+    chosen = {k: v for k, v in dict(epochs=epochs, lr=lr).items() if v is not None}
+    recipe = replace(RECIPES[family], **chosen)
+    if recipe.epochs < 1 or recipe.lr <= 0:
+        raise ValueError(
+            f"a fit needs at least one epoch and a positive rate, not epochs={recipe.epochs}, lr={recipe.lr}"
+        )
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} is not available here; leave it out to fit on the CPU")
+    try:
+        config = kind.Config.for_clip(clip.size, len(clip), **options)
+    except TypeError as error:
+        raise ValueError(f"{family} has no such option: {str(error).split('() ')[-1]}") from None
     job = dict(family=family, clip=clip.checksum, frame=frame, seed=seed, recipe=asdict(recipe), config=asdict(config))
     key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]
     path = Path(".cache/fits") / f"{key}.pt" if checkpoint is True else Path(checkpoint) if checkpoint else None
@@ -137,8 +152,12 @@ def fit(
     state.resume()
     frames = clip.frames if kind.for_video else clip.frames[frame : frame + 1]
     _loop(state, frames.to(device).contiguous(memory_format=torch.channels_last), seed, progress)
-    if path:
+    if checkpoint is True:
         path.unlink(missing_ok=True)
+    else:
+        state.save()
+    if not kind.for_video:
+        model.frame = frame
     return model.to(memory_format=torch.contiguous_format).requires_grad_(False), state.history
 
 
@@ -155,7 +174,12 @@ class _Run:
     def resume(self) -> None:
         if not (self.path and self.path.exists()):
             return
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # noqa: BLE001 - the unpickler raises many kinds
+            raise ValueError(
+                f"{str(self.path)!r} cannot be read as the state of a fit; delete it to start anew"
+            ) from None
         if state["key"] != self.key:
             raise ValueError(
                 f"{str(self.path)!r} belongs to another fit (other clip, seed, recipe or shape); "
@@ -164,6 +188,7 @@ class _Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history.rows = state["history"]
+        self.good = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def save(self) -> None:
         if not self.path:
@@ -204,8 +229,6 @@ class _Run:
         )
         if self.good:
             self.model.load_state_dict(self.good)
-        if self.path:
-            self.path.unlink(missing_ok=True)
         error.model, error.history = self.model.requires_grad_(False), self.history
         raise error
 

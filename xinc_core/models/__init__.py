@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from .ffn import FFN, FFNConfig
-from .layers import Layer, identity, run
+from .layers import Layer, check_chain, identity, run
 from .nerv import NeRV, NeRVConfig
 
 FAMILIES: dict[str, type[nn.Module]] = {c.family: c for c in (FFN, NeRV)}
 
 __all__ = [
-    "FAMILIES", "FFN", "FFNConfig", "Layer", "NeRV", "NeRVConfig", "family", "identity", "render", "run", "position",
+    "FAMILIES", "FFN", "FFNConfig", "Layer", "NeRV", "NeRVConfig", "check_chain", "family", "identity", "position",
+    "render", "run",
 ]  # fmt: skip
 
 

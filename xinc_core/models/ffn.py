@@ -37,6 +37,7 @@ class FFN(nn.Module):
     family = "ffn"
     Config = FFNConfig
     for_video = False
+    frame = 0  # of its clip, that it was fitted to
 
     def __init__(self, config: FFNConfig):
         super().__init__()

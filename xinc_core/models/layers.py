@@ -15,7 +15,7 @@ way; pixels are never flattened.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +79,10 @@ class Layer:
     def n_neurons(self) -> int:
         return self.c_in if self.neurons == "columns" else self.c_in * self.c_out
 
+    def detached(self) -> Layer:
+        """The same layer over weights that carry no gradient."""
+        return replace(self, weight=self.weight.detach(), bias=None if self.bias is None else self.bias.detach())
+
     def linear(self, x: Tensor) -> Tensor:
         """Pre-activation output before the shuffle: (B, c_in, h, w) → (B, c_out, h, w)."""
         return F.conv2d(x, self.weight, self.bias, padding=self.pad)
@@ -109,3 +113,15 @@ def run(layers: Sequence[Layer], x: Tensor) -> Tensor:
     for layer in layers:
         x = layer(x)
     return x
+
+
+def check_chain(layers: Sequence[Layer]) -> None:
+    """Refuse chains whose maps would not mean what they say."""
+    last = layers[-1]
+    if last.stride != 1 or last.activation is not identity:
+        raise ValueError(
+            f"the last layer, {last.name}, must be linear and of stride 1: add an identity layer behind it"
+        )
+    for layer in layers:
+        if layer.neurons == "columns" and (layer.kernel, layer.stride) != (1, 1):
+            raise ValueError(f"{layer.name} has columns as neurons, which needs kernel 1 and stride 1")
