@@ -256,9 +256,8 @@ def _loop(run: _Run, frames: Tensor, seed: int, progress: bool) -> None:
             if interrupted or time.monotonic() - run.saved > 30:
                 run.save()
             if interrupted:
-                raise KeyboardInterrupt(
-                    f"stopped after epoch {epoch + 1} of {recipe.epochs}; the same call continues from there"
-                )
+                then = "the same call continues from there" if run.path else "nothing was kept, as asked"
+                raise KeyboardInterrupt(f"stopped after epoch {epoch + 1} of {recipe.epochs}; {then}")
 
 
 def _step(run: _Run, codes: Tensor, target: Tensor, lr: float) -> list[Tensor]:
