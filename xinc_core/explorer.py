@@ -75,10 +75,10 @@ class Explorer(widgets.VBox):
 
     def __init__(self, model, clip, layer=None, frame=0, neuron=0, rule="paper", row=None, col=None):
         self.model, self.clip = model, clip
-        _check(model, clip, trace(model, 0 if not model.for_video else frame), layer, neuron, rule, row, col)
+        canvas = trace(model, frame)
+        _check(model, clip, canvas, layer, neuron, rule, row, col)
         self._traced: dict[int, Canvas] = {}
         self._orders: dict[tuple[str, str], Tensor] = {}
-        canvas = trace(model, frame)
         H, W = clip.size
         self._shown_frame = None
         self._scale = max(1, WIDTH // W)

@@ -1,6 +1,6 @@
 """Figures: axes in, axes out. One theme, one colour per family, layer and rule throughout.
 
-Magnitudes are sequential (dark = nothing), signed values diverge around white. ``save`` writes every figure of the study.
+Magnitudes are sequential (dark = nothing). ``save`` writes every figure of the study.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .paths import figures
 
-MAGNITUDE, SIGNED = "magma", "RdBu_r"
+MAGNITUDE = "magma"
 _OKABE = {
     "orange": "#E69F00",
     "sky": "#56B4E9",
@@ -65,14 +65,6 @@ def magnitude(values: Tensor, ax: plt.Axes | None = None, title: str = "", vmax:
     """A map's magnitude |C|, (H, W), from zero to its largest value or ``vmax``."""
     ax = ax or plt.gca()
     ax.imshow(values.abs().numpy(), cmap=MAGNITUDE, vmin=0, vmax=vmax)
-    return _bare(ax, title)
-
-
-def signed(values: Tensor, ax: plt.Axes | None = None, title: str = "", vmax: float | None = None) -> plt.Axes:
-    """A signed map (H, W): red adds, blue takes away, white is nothing."""
-    ax = ax or plt.gca()
-    vmax = vmax or float(values.abs().max()) or 1.0
-    ax.imshow(values.numpy(), cmap=SIGNED, vmin=-vmax, vmax=vmax)
     return _bare(ax, title)
 
 

@@ -130,12 +130,7 @@ def fit(
     kind = family_class(family)
     if not 0 <= frame < len(clip):
         raise IndexError(f"frame {frame} is outside the clip's {len(clip)} frames")
-    chosen = {k: v for k, v in dict(epochs=epochs, lr=lr).items() if v is not None}
-    recipe = replace(RECIPES[family], **chosen)
-    if recipe.epochs < 1 or recipe.lr <= 0:
-        raise ValueError(
-            f"a fit needs at least one epoch and a positive rate, not epochs={recipe.epochs}, lr={recipe.lr}"
-        )
+    recipe = _recipe(family, epochs, lr)
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} is not available here; leave it out to fit on the CPU")
     try:
@@ -159,6 +154,17 @@ def fit(
     if not kind.for_video:
         model.frame = frame
     return model.to(memory_format=torch.contiguous_format).requires_grad_(False), state.history
+
+
+def _recipe(family: str, epochs: int | None, lr: float | None) -> Recipe:
+    """The family's recipe with what was asked for instead of its own."""
+    chosen = {k: v for k, v in dict(epochs=epochs, lr=lr).items() if v is not None}
+    recipe = replace(RECIPES[family], **chosen)
+    if recipe.epochs < 1 or recipe.lr <= 0:
+        raise ValueError(
+            f"a fit needs at least one epoch and a positive rate, not epochs={recipe.epochs}, lr={recipe.lr}"
+        )
+    return recipe
 
 
 class _Run:

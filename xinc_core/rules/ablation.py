@@ -17,8 +17,6 @@ from .first_order import magnitude
 class Ablation(Rule):
     """I − I_{−n}, signed, 3 channels; for columns and kernels alike."""
 
-    has_color = True
-
     def __init__(self, traced, baseline: str = "zero"):
         super().__init__(traced)
         if baseline not in ("zero", "mean"):

@@ -70,7 +70,6 @@ class Traced:
 class Rule:
     """How a contribution is defined, for one layer. Subclasses give ``maps``; three-channel rules give ``color``."""
 
-    has_color = False
     together = 1  # neurons that share work: a reduction keeps at least so many in a group
 
     def __init__(self, traced: Traced):

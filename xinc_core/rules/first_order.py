@@ -27,8 +27,6 @@ PATCH_FLOATS = 4e6  # working size of a batch of patches
 class FirstOrderColumns(Rule):
     """x_j(p)·∂I_c(p)/∂x_j(p) for the columns of a pointwise network."""
 
-    has_color = True
-
     def __init__(self, traced):
         super().__init__(traced)
         self._box, self._jacobian = None, None
@@ -77,8 +75,6 @@ class FirstOrderColumns(Rule):
 
 class FirstOrderKernels(Rule):
     """J·d_n for the kernels (i, o') of a convolution."""
-
-    has_color = True
 
     def __init__(self, traced):
         super().__init__(traced)
