@@ -5,31 +5,16 @@ import torch
 
 import xinc_core as xc
 from xinc_core.findings import distributed
-
-
-class Given:
-    """Hand-made maps behind the interface of a layer."""
-
-    def __init__(self, maps):
-        self.maps, self.shape = maps, tuple(maps.shape)
-
-    def __len__(self):
-        return len(self.maps)
-
-    def totals(self):
-        return self.maps.abs().sum((1, 2), dtype=torch.float64)
-
-    def heatmap(self):
-        return self.maps.abs().sum(0, dtype=torch.float64)
-
-    def chunks(self, max_bytes):
-        for neurons in torch.arange(len(self)).split(3):
-            yield neurons, self.maps[neurons].clone()
+from xinc_core.findings.planted import planted
 
 
 @pytest.fixture(params=["paper", "first_order"])
 def layers(network, request):
     return list(xc.trace(network, rule=request.param))
+
+
+def maps_of(layer):
+    return layer.tensor()
 
 
 def heavy_tailed(n=50, size=(24, 32)):
@@ -53,19 +38,19 @@ def test_pixels_per_neuron_equal_the_definition(layers):
 
 @pytest.mark.parametrize("a", [0.1, 0.5, 0.9])
 def test_the_threshold_is_that_of_a_full_sort(a):
-    layer = Given(heavy_tailed())
+    layer = planted(heavy_tailed())
     (heat,), (threshold,) = distributed.neurons_per_pixel(layer, (a,))
-    values, held, want = literal_threshold(layer.maps, 1 - a)
+    values, held, want = literal_threshold(maps_of(layer), 1 - a)
     share = float(values[values >= threshold].sum() / held[-1])
     assert abs(share - (1 - a)) <= 1e-4 + float(want / held[-1])
-    exact = (layer.maps.abs() >= want).double().mean(0)
+    exact = (maps_of(layer).abs() >= want).double().mean(0)
     assert (heat - exact).abs().mean() < 1e-3
 
 
 def test_the_threshold_survives_ties_and_zeros():
-    assert distributed.neurons_per_pixel(Given(torch.ones(4, 3, 3)), (0.5,))[0].eq(1).all()
+    assert distributed.neurons_per_pixel(planted(torch.ones(4, 3, 3)), (0.5,))[0].eq(1).all()
     half = torch.cat([torch.ones(2, 3, 3), torch.zeros(2, 3, 3)])
-    assert distributed.neurons_per_pixel(Given(half), (0.1,))[0].eq(0.5).all()
+    assert distributed.neurons_per_pixel(planted(half), (0.1,))[0].eq(0.5).all()
 
 
 def test_effective_shares_equal_the_definition(layers):
@@ -80,6 +65,6 @@ def test_effective_shares_equal_the_definition(layers):
 
 def test_one_neuron_per_pixel_is_not_distributed_and_equal_neurons_are():
     owner = torch.randint(0, 40, (16, 16), generator=torch.Generator().manual_seed(0))
-    owned = Given(torch.nn.functional.one_hot(owner, 40).permute(2, 0, 1).float())
+    owned = planted(torch.nn.functional.one_hot(owner, 40).permute(2, 0, 1).float())
     assert distributed.effective_shares(owned)[0].median() == pytest.approx(1 / 40)
-    assert distributed.effective_shares(Given(torch.ones(40, 16, 16)))[0].median() == pytest.approx(1)
+    assert distributed.effective_shares(planted(torch.ones(40, 16, 16)))[0].median() == pytest.approx(1)

@@ -7,7 +7,8 @@ from .clips import Clip, list_clips, load_clip
 from .models import render
 from .checkpoints import list_models, load_model, model_name, save_model
 from .training import DivergenceError, History, evaluate, fit, psnr
-from .canvas import Canvas, LayerMaps, trace
+from .maps import LayerMaps
+from .canvas import Canvas, trace
 
 __version__ = "0.1.0"
 __all__ = [
@@ -16,11 +17,17 @@ __all__ = [
 ]  # fmt: skip
 
 
-def explore(model, clip, **start):
+def explore(model, clip, view=None, **start):
     """Open the explorer: sliders over layers, frames and neurons, and the neurons that paint a chosen pixel.
 
-    ``start`` may name where it opens: layer, frame, neuron, rule ("paper" or "first_order"), row, col.
+    ``view`` opens a finding's own browser instead: "neurons per pixel", "intensity and edges", "selectivity", "objects",
+    "fluctuation" or "groups". ``start`` may name where it opens: layer, frame, neuron, rule ("paper" or "first_order"), row, col;
+    share, partition or group where the view has them.
     """
+    if view is not None:
+        from .browsers import browse
+
+        return browse(model, clip, view, **start)
     from .explorer import explore  # needs ipywidgets and matplotlib, which the rest does not
 
     return explore(model, clip, **start)

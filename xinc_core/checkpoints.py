@@ -7,10 +7,7 @@ versions. Weights may be stored in half precision; they are float32 once loaded.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import asdict, fields
 from math import isqrt, prod
 from pathlib import Path
@@ -21,25 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .models import FFN, NeRV, family
-from .paths import DATA
+from .paths import DATA, replace_file
 
 MODELS = DATA / "models"
 # What configurations in the authors' Lightning files are made of: names that are answered by an inert blank.
 PLAIN = {f"builtins.{n}" for n in ("bool", "dict", "float", "int", "list", "set", "str", "tuple")}
 PLAIN |= {"collections.defaultdict", "typing.Any", "pathlib.PosixPath"}
-
-
-def replace_file(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Write to a temporary name in the same folder, then rename: readers see the old file or the new one, whole."""
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    try:
-        write(Path(name))
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def save_model(model: nn.Module, path: str | Path, half: bool = False, **facts) -> None:

@@ -27,7 +27,7 @@ def _study(args) -> None:
     from .study import run_study
 
     parameters = dict(_literal(p) for p in args.parameter)
-    print(run_study(args.notebooks, args.out, args.figures, parameters, args.in_place))
+    print(run_study(args.notebooks, args.out, args.figures, parameters, args.in_place, args.fresh))
 
 
 def _literal(text: str) -> tuple[str, object]:
@@ -116,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--figures", help="folder of figures and tables (figures/; with -p OUT/figures)")
     study.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="for the notebooks")
     study.add_argument("--in-place", action="store_true", help="execute the notebooks over themselves")
+
+    study.add_argument("--fresh", action="store_true", help="read no stored measurement; measure everything anew")
 
     fit = add("fit", _fit, "overfit a network to a clip; Ctrl-C stops, the same command continues",
               "xinc fit my_video.mp4 --epochs 150 --stop 40 -o mine.safetensors")  # fmt: skip

@@ -29,6 +29,14 @@ RULE_COLORS = {"paper": _OKABE["orange"], "first_order": _OKABE["green"], "ablat
 LAYER_COLORS = dict(zip(("layer1", "layer2", "layer3"), sns.color_palette("rocket", 5)[1:4])) | dict(
     zip(("block1", "block2", "block3", "head"), sns.color_palette("mako", 6)[1:5])
 )
+PARTITION_COLORS = {
+    "instances": _OKABE["pink"], "grid": "#333333", "RGB": _OKABE["red"], "Gabor": _OKABE["blue"],
+    "Gabor (paper)": _OKABE["sky"], "lattice": "#999999",
+}  # fmt: skip
+VERDICT_COLORS = {
+    "reproduced": _OKABE["green"], "partly": "#8CCBB6", "undecided": "#DDDDDD", "no verdict": "#FFFFFF",
+    "not reproduced": _OKABE["red"],
+}  # fmt: skip
 OWN_SCALE = "each map on its own scale: dark = no contribution, bright = the map's largest"
 RULE_NAMES = {"paper": "paper's rule", "first_order": "first-order rule", "ablation": "ablation"}
 

@@ -6,8 +6,9 @@ that they belong to the picture and not to a network.
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .clips import Clip
+from .paths import replace_file, results
 
 ORIENTATIONS, SIGMAS, FREQUENCIES = 4, (1.0, 3.0), (0.05, 0.25, 0.5)
+CLUSTERS_VERSION = 1
 SAMPLE = 100_000  # pixels on which clusters are found
 
 
@@ -61,6 +64,16 @@ def grid_cells(clip: Clip, rows: int = 4, columns: int = 8) -> Partition:
     return Partition("grid", labels, tuple(f"cell {r},{c}" for r in range(rows) for c in range(columns)))
 
 
+def lattice(clip: Clip, rows: int = 4, columns: int = 8) -> Partition:
+    """What the authors' released code calls a grid cell: all pixels with the same row mod 4 and column mod 8.
+
+    It is spread over the whole picture and says nothing about place. Shown once, beside the contiguous cells.
+    """
+    H, W = clip.size
+    labels = (torch.arange(H) % rows)[:, None] * columns + torch.arange(W) % columns
+    return Partition("lattice", labels.expand(len(clip), H, W), tuple(f"phase {r}" for r in range(rows * columns)))
+
+
 def color_clusters(clip: Clip, k: int = 32, seed: int = 0) -> Partition:
     """k-means on RGB."""
     return _clusters("RGB", clip.frames, k, seed)
@@ -78,6 +91,31 @@ def gabor_clusters(clip: Clip, k: int = 32, seed: int = 0, controlled: bool = Tr
         mean, std = (s[None, :, None, None] for s in (flat.mean(1), flat.std(1)))
         features = (features - mean) / std.clamp_min(1e-8)
     return _clusters("Gabor" if controlled else "Gabor (paper)", features, k, seed)
+
+
+def clusters(clip: Clip) -> tuple[Partition, ...]:
+    """RGB, Gabor and the paper's Gabor clusters of a clip: stored with the results, and found anew for a clip not yet seen.
+
+    k-means may end elsewhere on another machine; with stored labels all machines measure the same regions.
+    """
+    path, key = results() / f"partitions-{clip.name}.npz", f"{clip.checksum} {CLUSTERS_VERSION}"
+    makers = {
+        "RGB": color_clusters,
+        "Gabor": gabor_clusters,
+        "Gabor (paper)": partial(gabor_clusters, controlled=False),
+    }
+    try:
+        with np.load(path) as file:
+            if str(file["key"]) == key:
+                return tuple(
+                    _named(n, torch.from_numpy(file[n].astype(np.int64)), int(file[n].max()) + 1) for n in makers
+                )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        pass  # not there, or not whole: made below
+    found = tuple(make(clip) for make in makers.values())
+    labels = {part.name: part.labels.numpy().astype(np.uint8) for part in found}
+    replace_file(path, lambda f: np.savez_compressed(f, key=key, **labels))
+    return found
 
 
 def gabor_responses(frame: Tensor, controlled: bool = True) -> Tensor:
@@ -122,4 +160,8 @@ def _clusters(name: str, features: Tensor, k: int, seed: int) -> Partition:
     sample = rng.choice(len(pixels), min(SAMPLE, len(pixels)), replace=False)
     means = KMeans(k, n_init=3, random_state=seed).fit(pixels[np.sort(sample)])
     labels = torch.from_numpy(means.predict(pixels)).long().view(T, H, W)
+    return _named(name, labels, k)
+
+
+def _named(name: str, labels: Tensor, k: int) -> Partition:
     return Partition(name, labels, tuple(f"{name} {i}" for i in range(k)))

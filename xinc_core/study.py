@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from .findings import join_findings
-from .paths import ROOT
+from .paths import ROOT, results
 
 NOTEBOOKS = ROOT / "notebooks"
 TIMEOUT = 1200  # seconds a single cell may take
@@ -39,6 +40,19 @@ SERIES = (
     Notebook(
         "02_contribution_maps", "What do a network's maps look like, and do they add up?", "the canvas (section 3)"
     ),
+    Notebook("03_distributed", "How many neurons paint a pixel?", "the representation is distributed (section 4.2)"),
+    Notebook(
+        "04_intensity_and_edges", "Do neurons care about more than brightness?", "heatmaps and edges (section 4.3)"
+    ),
+    Notebook(
+        "05_what_neurons_care_about",
+        "What do neurons care about: colour, edges or place?",
+        "colour and edges over space (section 4.4)",
+    ),
+    Notebook("06_objects_over_time", "Do neurons follow objects?", "objects over time (section 4.5)"),
+    Notebook("07_motion", "Is change over time dominated by motion?", "fluctuation and motion (section 4.6)"),
+    Notebook("08_neuron_groups", "Do neurons come in kinds?", "groups of neurons (section 4.7)"),
+    Notebook("12_findings", "Which of the paper's findings survive?", "all verdicts"),
 )
 
 
@@ -48,13 +62,15 @@ def run_study(
     figures: str | Path | None = None,
     parameters: dict | None = None,
     in_place: bool = False,
+    fresh: bool = False,
     progress: bool = True,
 ) -> Path:
     """Run the series (or the notebooks whose names begin with one of ``names``) and join the findings table.
 
     Executed copies go to ``out``, or over the originals with ``in_place``; figures and tables to ``figures``: by default the
-    project's own, but ``out/figures`` with other parameters, so that the committed ones stay. Returns the
-    path of the joined ``findings.csv``.
+    project's own, but ``out/figures`` with other parameters, so that the committed ones stay. With ``fresh`` no stored
+    measurement is read: everything is measured anew, and stored once all notebooks are done. Returns the path of the
+    joined ``findings.csv``.
 
     Raises
     ------
@@ -69,12 +85,19 @@ def run_study(
     out = Path(out)
     figures = figures or (out / "figures" if parameters else ROOT / "figures")
     out.mkdir(parents=True, exist_ok=True)
-    with _environment(XINC_FIGURES=str(Path(figures).resolve())):
+    anew = out / "measured"
+    if fresh:
+        shutil.rmtree(anew, ignore_errors=True)
+    store = anew if fresh else results()
+    with _environment(XINC_FIGURES=str(Path(figures).resolve()), XINC_RESULTS=str(store.resolve())):
         bar = tqdm(chosen, disable=not progress, unit="notebook")
         for notebook in bar:
             bar.set_description(notebook.name)
             _execute(notebook, notebook.path if in_place else out / notebook.path.name, parameters or {})
-        return join_findings()
+        table = join_findings()
+    if fresh:
+        shutil.copytree(anew, results(), dirs_exist_ok=True)
+    return table
 
 
 def _chosen(names: list[str] | None) -> list[Notebook]:

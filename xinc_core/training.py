@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .checkpoints import replace_file
 from .clips import Clip
 from .models import family as family_class
 from .models import position, render
+from .paths import replace_file
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,7 @@ def fit(
     job = dict(family=family, clip=clip.checksum, frame=frame, seed=seed, recipe=asdict(recipe), config=asdict(config))
     key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]
     path = Path(".cache/fits") / f"{key}.pt" if checkpoint is True else Path(checkpoint) if checkpoint else None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = kind(config)
+    model = untrained(family, config, seed)
     state = _Run(model.to(device, memory_format=torch.channels_last), recipe, key, path)
     state.resume()
     frames = clip.frames if kind.for_video else clip.frames[frame : frame + 1]
@@ -154,6 +152,13 @@ def fit(
     if not kind.for_video:
         model.frame = frame
     return model.to(memory_format=torch.contiguous_format).requires_grad_(False), state.history
+
+
+def untrained(family: str, config, seed: int = 1) -> nn.Module:
+    """The network as ``fit`` finds it before the first step: same family, configuration and seed, same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return family_class(family)(config)
 
 
 def _recipe(family: str, epochs: int | None, lr: float | None) -> Recipe:

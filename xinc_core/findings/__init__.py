@@ -1,6 +1,9 @@
 """Findings: a claim, its statistic with an interval, a verdict. One module each: numbers in, a small result object out."""
 
 from .laws import additivity, completeness, law_row
-from .table import COLUMNS, join_findings, save_findings
+from .table import COLUMNS, FINDINGS, STATISTICS, join_findings, read_findings, save_findings, shown, summary, trials
 
-__all__ = ["COLUMNS", "additivity", "completeness", "join_findings", "law_row", "save_findings"]
+__all__ = [
+    "COLUMNS", "FINDINGS", "STATISTICS", "additivity", "completeness", "join_findings", "law_row", "read_findings",
+    "save_findings", "shown", "summary", "trials",
+]  # fmt: skip

@@ -5,35 +5,70 @@ The share of neuron n in pixel p is f_n(p) = |C_n(p)| / Σ_m |C_m(p)|. All of it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from ..canvas import LayerMaps
+from ..maps import LayerMaps
+from .planted import white
+from .scene import Scene, View
+from .verdicts import Claim, Condition
+
+NAME, VERSION, OFFSETS = "distributed", 1, (0,)
+CLAIMS = (
+    Claim("distributed", (Condition("effective_neurons", 0.25),), ("effective_pixels",)),
+    Claim("distributed_learned", (Condition("effective_neurons", "untrained_effective_neurons"),)),
+)
+CASES = {"distributed": {"all alike": True, "one neuron per pixel": False}, "distributed_learned": {}}
+CURVE = 101  # points of a sorted curve
+SHARES = (0.1, 0.5)
+
+
+def measure(view: View) -> dict[str, float]:
+    """Median effective share of neurons over pixels, and of pixels over neurons."""
+    of_pixels, of_neurons = effective_shares(view.layer)
+    return dict(effective_neurons=float(of_pixels.nanmedian()), effective_pixels=float(of_neurons.nanmedian()))
+
+
+def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
+    """Every neuron everywhere; every pixel painted by one neuron."""
+    size, n = scene.clip.size, 64
+    owner = torch.randint(n, size, generator=torch.Generator().manual_seed(seed))
+    owned = torch.nn.functional.one_hot(owner, n).permute(2, 0, 1).float()
+    return {"all alike": (0.5 + white(n, size, seed),), "one neuron per pixel": (owned,)}
+
+
+def pictures(view: View) -> dict[str, Tensor]:
+    """What the notebook draws of one layer: the sorted curve of pixels per neuron and the heatmaps of neurons per pixel."""
+    layer = view.layer
+    counts = pixels_per_neuron(layer).double() / layer.shape[1] / layer.shape[2]
+    curve = torch.quantile(counts, torch.linspace(0, 1, CURVE, dtype=torch.float64))
+    return dict(curve=curve, neurons_per_pixel=neurons_per_pixel(layer, SHARES)[0])
 
 
 def pixels_per_neuron(layer: LayerMaps) -> Tensor:
     """For each neuron the number of pixels with f_n(p) > 1/N: (n_neurons,) int64."""
-    bar = layer.heatmap() / len(layer)  # (H, W)
+    bar = (layer.heatmap() / len(layer)).flatten()
     counts = torch.zeros(len(layer), dtype=torch.int64)
-    for neurons, maps in _magnitudes(layer):
-        counts[neurons] = (maps > bar).sum((1, 2)).cpu()
+    for pixels, maps in layer.tiles("pixels per neuron"):
+        for neurons, values in maps:
+            counts[neurons] += (values > bar[pixels]).sum(1).cpu()
     return counts
 
 
-def neurons_per_pixel(layer: LayerMaps, shares: tuple[float, ...] = (0.1, 0.5)) -> tuple[Tensor, Tensor]:
+def neurons_per_pixel(layer: LayerMaps, shares: tuple[float, ...] = SHARES) -> tuple[Tensor, Tensor]:
     """Heatmaps #{n : |C_n(p)| ≥ τ_a} / N, (len(shares), H, W), and the thresholds τ_a, (len(shares),).
 
     τ_a is the value at which the layer's |C|, summed from the largest down, reach a share 1 − a of their total; exact to
     1e-4 of the total, in bounded memory.
     """
-    thresholds = torch.tensor([_threshold(layer, 1 - a) for a in shares], dtype=torch.float64)
-    heat = torch.zeros(len(shares), *layer.shape[1:], dtype=torch.float64)
-    for _, maps in _magnitudes(layer):
-        for i, threshold in enumerate(thresholds):
-            heat[i] += (maps >= threshold.to(maps)).sum(0).cpu()
-    return heat / len(layer), thresholds
+    total, top = float(layer.totals().sum()), max(float(v.max()) for _, maps in layer.tiles() for _, v in maps)
+    thresholds = torch.tensor([_threshold(layer, 1 - a, total, top) for a in shares], dtype=torch.float64)
+    heat = torch.zeros(len(shares), layer.shape[1] * layer.shape[2], dtype=torch.float64)
+    for pixels, maps in layer.tiles("neurons per pixel"):
+        for _, values in maps:
+            for i, threshold in enumerate(thresholds):
+                heat[i, pixels] += (values >= threshold.to(values)).sum(0).cpu()
+    return heat.unflatten(1, layer.shape[1:]) / len(layer), thresholds
 
 
 def effective_shares(layer: LayerMaps) -> tuple[Tensor, Tensor]:
@@ -41,15 +76,17 @@ def effective_shares(layer: LayerMaps) -> tuple[Tensor, Tensor]:
 
     1 where all contribute alike, 1/N (1/HW) where one does all; NaN where nothing contributes.
     """
-    totals, heatmap = layer.totals(), layer.heatmap()
-    of_pixels = torch.zeros_like(heatmap)
-    of_neurons = torch.zeros_like(totals)
-    for neurons, maps in _magnitudes(layer):
-        logs = torch.special.entr(maps)  # −x·log x
-        of_pixels += logs.sum(0)
-        of_neurons[neurons] = logs.sum((1, 2), dtype=torch.float64)
-    pixels, neurons = heatmap.numel(), len(layer)
-    return _effective(of_pixels, heatmap) / neurons, _effective(of_neurons, totals) / pixels
+    _, H, W = layer.shape
+    by_pixel = torch.zeros(2, H * W, dtype=torch.float64)  # Σ −x·log x and Σ x
+    by_neuron = torch.zeros(2, len(layer), dtype=torch.float64)
+    for pixels, maps in layer.tiles("effective shares"):
+        part = torch.zeros(2, len(pixels), dtype=torch.float64)
+        for neurons, values in maps:
+            logs = torch.special.entr(values)
+            part += torch.stack([logs.sum(0), values.sum(0)]).cpu()
+            by_neuron[:, neurons] += torch.stack([logs.sum(1), values.sum(1)]).double().cpu()
+        by_pixel[:, pixels] = part
+    return (_effective(*by_pixel) / len(layer)).view(H, W), _effective(*by_neuron) / (H * W)
 
 
 def _effective(minus_x_log_x: Tensor, total: Tensor) -> Tensor:
@@ -57,31 +94,32 @@ def _effective(minus_x_log_x: Tensor, total: Tensor) -> Tensor:
     return (total.log() + minus_x_log_x / total).exp().where(total > 0, torch.nan)
 
 
-def _threshold(layer: LayerMaps, share: float, bins: int = 4096) -> float:
+def _threshold(layer: LayerMaps, share: float, total: float, top: float, bins: int = 4096) -> float:
     """The value at which the sum of all |C| from the largest down reaches a share of the total.
 
-    The values' own distribution is narrowed down: each pass sorts them into equal steps between two bounds and keeps the
-    step that holds the threshold, until that step holds less than 1e-4 of the total.
+    Each pass sorts the values into steps between two bounds, equal in their fourth root because maps have long tails,
+    and keeps the step that holds the threshold, until that step holds less than 1e-4 of the total.
     """
-    total = float(layer.totals().sum())
-    low, high, above = 0.0, max(float(maps.max()) for _, maps in _magnitudes(layer)), 0.0
-    while high > low:
-        sums = torch.zeros(bins, dtype=torch.float64)
-        edges = torch.linspace(low, high, bins + 1, dtype=torch.float64)
-        for _, maps in _magnitudes(layer):
-            values = maps[(maps >= low) & (maps <= high)].double().cpu()
-            index = (torch.searchsorted(edges, values, right=True) - 1).clamp_(0, bins - 1)
-            sums += torch.bincount(index, values, bins)
-        held = above + sums.flip(0).cumsum(0).flip(0)  # of everything at or above each edge
-        step = int((held >= share * total).nonzero()[-1]) if (held >= share * total).any() else 0
-        if sums[step] <= 1e-4 * total or (edges[step + 1] - edges[step]) <= 1e-7 * edges[step + 1]:
-            return float(edges[step])
-        above = float(held[step + 1]) if step + 1 < bins else above
-        low, high = float(edges[step]), float(edges[step + 1])
+    low, high, above = 0.0, top, 0.0
+    while high - low > 1e-6 * high:
+        sums = _histogram(layer, low, high, bins)
+        steps = torch.linspace(low**0.25, high**0.25, bins + 1, dtype=torch.float64) ** 4
+        held = above + sums.flip(0).cumsum(0).flip(0)  # of everything at or above each step's lower edge
+        reached = (held >= share * total).nonzero()
+        step = int(reached[-1]) if len(reached) else 0
+        low, high, above = float(steps[step]), float(steps[step + 1]), float(held[step] - sums[step])
+        if sums[step] <= 1e-4 * total:
+            break
     return low
 
 
-def _magnitudes(layer: LayerMaps) -> Iterator[tuple[Tensor, Tensor]]:
-    """(neurons, |C|) in chunks that fit the cache."""
-    for neurons, maps in layer.chunks(8e6):
-        yield neurons, maps.abs_()
+def _histogram(layer: LayerMaps, low: float, high: float, bins: int) -> Tensor:
+    """Sums of the |C| in steps between two bounds that are equal in their fourth root."""
+    first, last = low**0.25, high**0.25
+    sums = torch.zeros(bins, dtype=torch.float64)
+    for _, maps in layer.tiles("distribution of contributions"):
+        for _, values in maps:
+            inside = values[(values >= low) & (values <= high)].double()
+            index = ((inside.sqrt().sqrt() - first) * (bins / (last - first))).long().clamp_(0, bins - 1)
+            sums += torch.bincount(index, inside, bins).cpu()
+    return sums

@@ -6,13 +6,70 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..checkpoints import replace_file
-from ..paths import figures
+from ..paths import figures, replace_file
 
 COLUMNS = (
     "finding", "family", "layer", "rule", "clip", "seed", "statistic", "value", "low", "high", "n_units", "holds", "verdict",
 )  # fmt: skip
 VERDICTS = ("reproduced", "partly", "not reproduced", "undecided", "no verdict")
+
+
+FINDINGS = {
+    "decomposition": "the maps are a decomposition of what a layer computes",
+    "distributed": "the representation is distributed",
+    "distributed_learned": "it is more distributed than before training",
+    "edge_bias": "contributions follow edges, not only intensity",
+    "colour_and_edges_over_space": "colour and edges over space, by the paper's statistic",
+    "space_agnostic": "space-agnostic, once colour and edges are controlled for",
+    "no_object_semantics": "neurons do not care about objects",
+    "motion_dominates": "change over time is dominated by motion",
+    "clusters": "neurons cluster by contribution profile",
+}
+STATISTICS = {
+    "calibration": "planted maps: 1 = the claim must hold on them, 0 = it must not",
+    "layers_where_it_holds": "share of the layers in which the claim holds",
+    "completeness_error_below": "how far a layer's terms are from adding up, at most",
+    "additivity_error_below": "how far first-order maps are from adding up, at most",
+    "effective_neurons": "effective share of neurons per pixel",
+    "effective_pixels": "effective share of pixels per neuron",
+    "partial_edges": "rank correlation with edges, others fixed",
+    "shift_null": "97.5 % of toroidal shifts",
+    "rank_intensity": "rank correlation with intensity",
+    "rank_edges": "rank correlation with edges",
+    **{f"selectivity_{p}": f"median selectivity for {p} regions" for p in
+       ("instances", "grid", "RGB", "Gabor", "Gabor_paper", "lattice")},
+    **{f"null_selectivity_{p}": f"97.5 % of shifts: selectivity for {p} regions" for p in ("RGB", "Gabor", "Gabor_paper")},
+    **{f"eta2_{p}": f"adjusted share of variance that {p} explains alone" for p in ("instances", "grid", "RGB", "Gabor")},
+    **{f"shapley_{p}": f"Shapley share of {p} in the joint R²" for p in ("instances", "grid", "RGB", "Gabor")},
+    "grid_last": "what the grid adds last, share of R²",
+    "r2_joint": "adjusted R² of all partitions",
+    "r2_colour_edges": "adjusted R² of colour and edges",
+    "null_r2_colour_edges": "97.5 % of shifts: R² of colour and edges",
+    "dead_neurons": "share of neurons without any contribution",
+    "flat_neurons": "share of neurons with a flat map",
+    "twin_content": "correlation with the mirrored own map",
+    "twin_position": "correlation with the own map in place",
+    "instances_last": "what instances add last to R²",
+    "planted_instances_last": "the same with one instance doubled",
+    "null_instances_last": "97.5 % of shifted masks",
+    "persistence_same": "persistence of an instance's δ over 5 frames",
+    "persistence_different": "the same between different instances",
+    "persistence_moving": "the same for moving instances",
+    "persistence_colour": "the same for colours of the instances' size",
+    "partial_flow": "rank correlation with flow, others fixed",
+    "time_null": "97.5 % of flow at other times",
+    "rank_flow": "rank correlation with flow",
+    "auc_moving": "AUC: moving against static pixels",
+    "auc_moving_change": "the same by the picture's own change",
+    "auc_uncovered": "AUC: uncovered background",
+    "auc_uncovered_change": "the same by the picture's own change",
+    "silhouette": "silhouette of six groups",
+    "gaussian_silhouette": "97.5 % of Gaussians of equal covariance",
+    "mixing": "how evenly seeds mix (1 = fully)",
+    "mixing_of_families": "how evenly the architectures mix (1 = fully)",
+    "best_match": "best correlation with a neuron of another seed",
+    "null_best_match": "the same with Gaussians",
+}  # fmt: skip
 
 
 def save_findings(number: str, rows: Iterable[dict]) -> list[dict]:
@@ -21,17 +78,26 @@ def save_findings(number: str, rows: Iterable[dict]) -> list[dict]:
     wrong = {row["verdict"] for row in rows} - {*VERDICTS, ""}
     if wrong:
         raise ValueError(f"verdicts are {', '.join(VERDICTS)}; not {', '.join(sorted(wrong))}")
+    known = {*STATISTICS, *(f"untrained_{s}" for s in STATISTICS)}
+    strange = {row["finding"] for row in rows} - {*FINDINGS} | {row["statistic"] for row in rows} - known
+    if strange:
+        raise ValueError(f"not in the lists of findings and statistics: {', '.join(sorted(strange))}")
     replace_file(figures() / f"{number}_findings.csv", lambda f: _write(f, rows))
+    return rows
+
+
+def read_findings() -> list[dict]:
+    """All rows of the notebooks' tables, in the order of the notebooks; every value as text."""
+    rows = []
+    for path in sorted(figures().glob("[0-9][0-9]_findings.csv")):
+        with path.open(newline="") as file:
+            rows += list(csv.DictReader(file))
     return rows
 
 
 def join_findings() -> Path:
     """Join the notebooks' tables to ``figures/findings.csv``."""
-    rows = []
-    for path in sorted(figures().glob("[0-9][0-9]_findings.csv")):
-        with path.open(newline="") as file:
-            rows += list(csv.DictReader(file))
-    path = figures() / "findings.csv"
+    rows, path = read_findings(), figures() / "findings.csv"
     replace_file(path, lambda f: _write(f, rows))
     return path
 
@@ -45,3 +111,37 @@ def _write(path: Path, rows: list[dict]) -> None:
 
 def _text(value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def shown(rows: Iterable[dict]) -> str:
+    """The rows that decide, as text: a line per layer and condition, under the claim, clip, family and rule."""
+    lines, last = [], None
+    for row in rows:
+        if row["verdict"] == "" or row["layer"] == "all":
+            continue
+        head = " · ".join(row[k] for k in ("finding", "clip", "family", "rule"))
+        if head != last:
+            lines += ["", head]
+        last = head
+        span = f"[{row['low']}, {row['high']}]" if row["low"] else ""
+        lines.append(f"  {row['layer']:7} {row['statistic']:24} {row['value']:>9} {span:24} {row['verdict']}")
+    return "\n".join(lines).strip()
+
+
+def trials(rows: Iterable[dict]) -> str:
+    """The calibration, as text: what the claim must say of planted maps, and what it says."""
+    words = {"1": "must hold", "0": "must not hold", "True": "holds", "False": "does not hold", "": "undecided"}
+    return "\n".join(
+        f"{row['finding']:28} {row['clip']:10} {row['layer']:22} {words[row['value']]:14} {words[row['holds']]}"
+        for row in rows
+        if row["statistic"] == "calibration"
+    )
+
+
+def summary(rows: Iterable[dict]) -> str:
+    """The verdicts, as text: a line per claim, clip, family and rule."""
+    return "\n".join(
+        f"{row['finding']:28} {row['clip']:10} {row['family']:5} {row['rule']:12} {row['n_units']} seeds  {row['verdict']}"
+        for row in rows
+        if row["layer"] == "all"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .ablation import Ablation
-from .base import Box, Rule, Traced, crop, whole
+from .base import Box, Rule, Subset, Traced, crop, whole
 from .first_order import FirstOrderColumns, FirstOrderKernels, magnitude
 from .paper import PaperColumns, PaperKernels
 
@@ -13,7 +13,7 @@ _BY_NEURONS = {
     "first_order": {"columns": FirstOrderColumns, "kernels": FirstOrderKernels},
 }
 
-__all__ = ["RULES", "Box", "Rule", "Traced", "crop", "magnitude", "make_rule", "whole"]
+__all__ = ["RULES", "Box", "Rule", "Subset", "Traced", "crop", "magnitude", "make_rule", "whole"]
 
 
 def make_rule(name: str, traced: Traced, baseline: str = "zero") -> Rule:

@@ -74,6 +74,7 @@ class Rule:
 
     def __init__(self, traced: Traced):
         self.traced = traced
+        self.neurons = torch.arange(traced.layer.n_neurons)
 
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
         """Contribution maps C_n(p), or their magnitudes Σ_c|·|, of these neurons inside a picture box: (k, h, w)."""
@@ -94,11 +95,36 @@ class Rule:
 
     def groups(self, most: int) -> Iterator[Tensor]:
         """All neurons, at most ``most`` at a time, in the groups that are cheapest to compute together."""
-        return iter(torch.arange(self.traced.layer.n_neurons).split(max(1, most)))
+        return iter(self.neurons.split(max(1, most)))
 
     def floats_per_pixel(self) -> int:
         """Working memory of ``maps`` besides the maps: how many numbers per picture pixel; used to choose tiles."""
         return 0
+
+
+class Subset(Rule):
+    """Some of the neurons of another rule, renumbered 0..k−1; ``neurons`` keeps their numbers in the layer."""
+
+    def __init__(self, rule: Rule, positions: Tensor):
+        self.rule, self.traced, self.together = rule, rule.traced, rule.together
+        self.positions, self.neurons = positions, rule.neurons[positions]
+        self.order, self.floats_per_pixel = rule.order, rule.floats_per_pixel
+
+    def maps(self, neurons: Tensor, box: Box) -> Tensor:
+        return self.rule.maps(self.positions[neurons], box)
+
+    def pixels(self, neurons: Tensor, box: Box) -> Tensor:
+        return self.rule.pixels(self.positions[neurons], box)
+
+    def color(self, neurons: Tensor, box: Box) -> Tensor:
+        return self.rule.color(self.positions[neurons], box)
+
+    def groups(self, most: int) -> Iterator[Tensor]:
+        number = torch.full((len(self.rule.neurons),), -1)
+        number[self.positions] = torch.arange(len(self.positions))
+        for group in self.rule.groups(len(self.rule.neurons)):
+            mine = number[group]
+            yield from mine[mine >= 0].split(max(1, most // self.together) * self.together)
 
 
 def whole(size: Sequence[int]) -> Box:

@@ -1,0 +1,273 @@
+"""The figures of the findings: what decides a claim, sorted curves, partitions, instances over time, groups, verdicts."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import torch
+from torch import Tensor
+
+from . import plots
+from .canvas import Canvas
+from .findings.scene import Scene
+from .findings.table import FINDINGS, STATISTICS
+from .maps import LayerMaps
+
+MARKERS = "osD^v<>pXP*h"
+CATEGORIES = plt.get_cmap("tab20").colors
+
+
+def judged(rows: list[dict], claim, clip: str):
+    """What decides a claim on one clip: a panel per condition, layers along, one colour per rule, interval over fits.
+
+    Grey bar: what it must exceed (or stay below); hollow: the untrained network. rows : of the findings table, as text.
+    """
+    plots.theme()
+    own = [r for r in rows if (r["finding"], r["clip"]) == (claim.finding, clip) and r["rule"] in plots.RULE_COLORS]
+    layers = list(dict.fromkeys(r["layer"] for r in own if r["layer"] != "all"))
+    cell = {(r["layer"], r["rule"], r["statistic"]): r for r in own}
+    measured = {r["statistic"] for r in own}
+    conditions = [c for c in claim.conditions if c.statistic in measured]
+    fig, axes = plt.subplots(
+        1, len(conditions), figsize=(max(4.4, 0.95 * len(layers)) * len(conditions), 3.4), squeeze=False
+    )
+    for ax, condition in zip(axes[0], conditions):
+        for number, rule in enumerate(plots.RULE_NAMES):
+            spots = [(x + 0.24 * number - 0.12, layer) for x, layer in enumerate(layers)]
+            _points(
+                ax,
+                [(x, cell.get((layer, rule, condition.statistic))) for x, layer in spots],
+                plots.RULE_COLORS[rule],
+                rule,
+            )
+            bare = [(x, cell.get((layer, rule, f"untrained_{condition.statistic}"))) for x, layer in spots]
+            ax.plot(*_xy(bare), "o", mfc="none", mec=plots.RULE_COLORS[rule], ms=5, label=None)
+            if isinstance(condition.against, str):
+                bars = [(x, cell.get((layer, rule, condition.against))) for x, layer in spots]
+                ax.plot(*_xy(bars), "_", color="0.35", ms=13, mew=2.5)
+        if not isinstance(condition.against, str):
+            ax.axhline(condition.against, color="0.35", lw=1.5, ls="--")
+        ax.axhline(0, color="0.85", lw=0.8, zorder=0)
+        against = condition.against if isinstance(condition.against, str) else f"{condition.against:g}"
+        sign = "above" if condition.above else "below"
+        ax.set(xticks=range(len(layers)), xticklabels=layers, ylabel=STATISTICS[condition.statistic])
+        ax.set_title(f"holds {sign} {STATISTICS.get(against.removeprefix('untrained_'), against)}", fontsize="small")
+        ax.tick_params(axis="x", rotation=30)
+    marks = [
+        plt.Line2D([], [], color=plots.RULE_COLORS[r], marker="o", ls="", label=plots.RULE_NAMES[r])
+        for r in ("paper", "first_order")
+    ]
+    marks += [plt.Line2D([], [], color="0.5", marker="o", mfc="none", ls="", label="untrained network")]
+    marks += [plt.Line2D([], [], color="0.35", marker="_", ms=13, mew=2.5, ls="", label="threshold or null")]
+    fig.legend(handles=marks, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+    fig.suptitle(f"{FINDINGS[claim.finding].capitalize()}? · {clip}", fontsize="medium")
+    return fig
+
+
+def _points(ax, spots, color: str, rule: str) -> None:
+    spots = [(x, row) for x, row in spots if row]
+    for x, row in spots:
+        if row["low"]:
+            ax.plot([x, x], [float(row["low"]), float(row["high"])], color=color, lw=2.2, solid_capstyle="butt")
+    ax.plot(*_xy(spots), "o", color=color, ms=5.5, label=plots.RULE_NAMES[rule])
+
+
+def _xy(spots):
+    spots = [(x, float(row["value"])) for x, row in spots if row]
+    return [x for x, _ in spots], [y for _, y in spots]
+
+
+def curves(found: dict[str, Tensor], ax: plt.Axes, colors: dict, title: str = "", **axes) -> plt.Axes:
+    """Sorted curves over neurons, smallest first, one per name; x in percent of the neurons."""
+    for name, values in found.items():
+        ax.plot(
+            np.linspace(0, 100, len(values)),
+            values,
+            color=colors[name],
+            label=name,
+            ls="--" if name == "lattice" else "-",
+        )
+    ax.set(xlabel="neurons, sorted (%)", title=title, **axes)
+    return ax
+
+
+def regions(picture: Tensor, labels: Tensor, ax: plt.Axes, title: str = "") -> plt.Axes:
+    """A partition (H, W) drawn over the picture: every region in its mean colour, or only its borders where that hides it."""
+    painted = torch.zeros_like(picture)
+    for region in labels.unique():
+        mask = labels == region
+        painted[:, mask] = picture[:, mask].mean(1, keepdim=True)
+    border = torch.zeros_like(labels, dtype=torch.bool)
+    border[1:] |= labels[1:] != labels[:-1]
+    border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    if border.float().mean() < 0.2:
+        painted[:, border] = 1.0
+    return plots.image(painted, ax, title)
+
+
+def shapley(rows: list[dict], clip: str):
+    """Shapley shares of the joint explained variance as stacked bars: per family a panel, per layer a bar for each rule."""
+    plots.theme()
+    own = {(r["family"], r["layer"], r["rule"], r["statistic"]): r["value"] for r in rows if r["clip"] == clip}
+    families = [f for f in plots.FAMILY_COLORS if any(k[0] == f for k in own)]
+    fig, axes = plt.subplots(1, len(families), figsize=(5.2 * len(families), 3.4), sharey=True, squeeze=False)
+    for ax, family in zip(axes[0], families):
+        layers = list(dict.fromkeys(k[1] for k in own if k[0] == family and k[1] != "all"))
+        bars = [
+            (layer, rule) for layer in layers for rule in plots.RULE_NAMES if (family, layer, rule, "r2_joint") in own
+        ]
+        base = np.zeros(len(bars))
+        for part in ("grid", "RGB", "Gabor", "instances"):
+            shares = np.array([float(own.get((family, *bar, f"shapley_{part}"), 0)) for bar in bars])
+            joint = np.array([float(own[(family, *bar, "r2_joint")]) for bar in bars])
+            ax.bar(range(len(bars)), shares * joint, 0.8, base, color=plots.PARTITION_COLORS[part], label=part)
+            base = base + shares * joint
+        names = [f"{layer}, {plots.RULE_NAMES[rule].removesuffix(' rule')}" for layer, rule in bars]
+        ax.set_xticks(range(len(bars)), names, rotation=60, ha="right", fontsize=8)
+        ax.set_title(f"{family}, {clip}")
+    axes[0, 0].set_ylabel("explained variance of a map\n(adjusted R², mean over neurons)")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return fig
+
+
+def verdicts(rows: list[dict], ax: plt.Axes | None = None) -> plt.Axes:
+    """The table of verdicts as a picture: findings down, clip, family and rule across."""
+    own = [r for r in rows if r["layer"] == "all" and r["rule"] in plots.RULE_NAMES]
+    columns = sorted({(r["family"], r["clip"], r["rule"]) for r in own}, key=lambda c: (c[0], c[1], c[2] != "paper"))
+    claims = [f for f in FINDINGS if any(r["finding"] == f for r in own)]
+    cell = {(r["finding"], r["family"], r["clip"], r["rule"]): r["verdict"] for r in own}
+    if ax is None:
+        plots.theme()
+        ax = plt.subplots(figsize=(3.6 + 0.95 * len(columns), 0.62 * len(claims) + 1.4))[1]
+    for y, claim in enumerate(claims):
+        for x, column in enumerate(columns):
+            verdict = cell.get((claim, *column))
+            if verdict:
+                ax.add_patch(plt.Rectangle((x, y), 0.96, 0.92, color=plots.VERDICT_COLORS[verdict], ec="0.6", lw=0.6))
+                ax.text(x + 0.48, y + 0.46, verdict.replace(" ", "\n"), ha="center", va="center", fontsize=8)
+    names = [f"{f}\n{c}\n{plots.RULE_NAMES[r].removesuffix(' rule')}" for f, c, r in columns]
+    ax.set(xlim=(0, len(columns)), ylim=(len(claims), 0))
+    ax.set_xticks(np.arange(len(columns)) + 0.48, names, fontsize=8)
+    ax.set_yticks(np.arange(len(claims)) + 0.46, [FINDINGS[c] for c in claims], fontsize=9)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    sns.despine(ax=ax, left=True, bottom=True)
+    return ax
+
+
+def instances_over_time(models_shares: dict[str, Tensor], scene: Scene, columns: int = 2):
+    """Contribution per instance and frame, a panel per neuron; colour by category, marker by instance, gaps where absent.
+
+    models_shares : panel title → (T, instances), of which region 0, "other", is not drawn.
+    """
+    plots.theme()
+    rows = -(-len(models_shares) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(5.2 * columns, 2.3 * rows + 0.6), sharex=True, squeeze=False)
+    color, marker = _styles(scene)
+    for ax, (title, shares) in zip(axes.flat, models_shares.items()):
+        for number, name in enumerate(scene.partitions["instances"].names[1:], 1):
+            line = 1000 * shares[:, number].numpy()
+            if np.isfinite(line).any():
+                ax.plot(line, color=color[name], marker=marker[name], ms=3, lw=1, markevery=4)
+        ax.set(title=title, xlabel="frame", ylabel="share (‰)")
+    return _categories(fig, scene)
+
+
+def per_instance(canvas: Canvas, scene: Scene, n: int = 2, seed: int = 0):
+    """For n sampled neurons of each layer: mean |C| in every instance over its mean in the picture, one frame."""
+    plots.theme()
+    random, part = torch.Generator().manual_seed(seed), scene.partitions["instances"]
+    labels = part.labels[canvas.frame]
+    shown = [i for i in labels.unique().tolist() if i]
+    fig, axes = plt.subplots(
+        len(canvas.layers), 1, figsize=(10, 1.7 * len(canvas.layers) + 1.6), sharex=True, squeeze=False
+    )
+    color, _ = _styles(scene)
+    for ax, layer in zip(axes[:, 0], canvas):
+        for k, neuron in enumerate(torch.randint(len(layer), (n,), generator=random).tolist()):
+            values = layer[neuron].abs()
+            means = [float(values[labels == i].mean() / values.mean().clamp_min(1e-30)) for i in shown]
+            colors = [color[part.names[i]] for i in shown]
+            ax.bar(
+                np.arange(len(shown)) + 0.4 * k - 0.2,
+                means,
+                0.36,
+                color=colors,
+                alpha=1 - 0.45 * k,
+                label=f"neuron {neuron}",
+            )
+        ax.axhline(1, color="0.35", lw=1, ls="--")
+        ax.set(ylabel="× picture's mean", title=f"{layer.name}, two neurons, {plots.RULE_NAMES[canvas.rule]}")
+    axes[-1, 0].set_xticks(range(len(shown)), [part.names[i] for i in shown], rotation=70, ha="right", fontsize=8)
+    return fig
+
+
+def _styles(scene: Scene) -> tuple[dict[str, tuple], dict[str, str]]:
+    """Colour of an instance by its category, marker by its number in it."""
+    things = [s for s in scene.clip.segments.values() if s.is_thing]
+    kinds = list(dict.fromkeys(s.category for s in things))
+    count: dict[str, int] = dict.fromkeys(kinds, 0)
+    color, marker = {}, {}
+    for s in things:
+        color[s.name], marker[s.name] = (
+            CATEGORIES[kinds.index(s.category) % 20],
+            MARKERS[count[s.category] % len(MARKERS)],
+        )
+        count[s.category] += 1
+    return color, marker
+
+
+def _categories(fig, scene: Scene):
+    color, _ = _styles(scene)
+    kinds = {s.category: color[s.name] for s in scene.clip.segments.values() if s.is_thing}
+    handles = [plt.Line2D([], [], color=c, marker="o", ms=4, label=k) for k, c in kinds.items()]
+    fig.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small")
+    return fig
+
+
+def groups_of(layer: LayerMaps, numbers: np.ndarray, group: np.ndarray, places: np.ndarray, rule: str):
+    """Profiles in the plane, coloured by group; then for each group its mean map and one neuron's."""
+    plots.theme()
+    kinds, colors = range(group.max() + 1), sns.color_palette("colorblind", group.max() + 1)
+    fig = plt.figure(figsize=(13, 3.9))
+    left, right = fig.subfigures(1, 2, width_ratios=(1, 2.6))
+    ax = left.subplots()
+    for k in kinds:
+        ax.plot(*places[group == k].T, ".", ms=4, color=colors[k], label=f"group {k}")
+    ax.set(xticks=[], yticks=[], title=f"{layer.name}: {len(group)} profiles (UMAP)")
+    ax.legend(frameon=False, fontsize="x-small", markerscale=2)
+    axes = right.subplots(2, len(kinds))
+    for k, column in zip(kinds, axes.T):
+        mine = numbers[group == k]
+        few = torch.stack([layer[int(i)].abs() for i in mine[:40]])
+        low, high = few.amin((1, 2), keepdim=True), few.amax((1, 2), keepdim=True)
+        plots.magnitude(
+            ((few - low) / (high - low).clamp_min(1e-30)).mean(0),
+            column[0],
+            f"group {k}: {len(mine)}\nmean of {len(few)}",
+        )
+        plots.magnitude(few[0], column[1], f"neuron {int(mine[0])}")
+        for a in column:
+            plt.setp(a.spines.values(), visible=True, color=colors[k], lw=2)
+    right.supxlabel(f"{rule}; each map on its own scale", fontsize="small", color="0.35")
+    return fig
+
+
+def one_space(places: np.ndarray, keys: list[tuple[str, int, str]]):
+    """The same points by architecture, by layer and by seed; keys : (family, seed, layer) of every point."""
+    plots.theme()
+    fig, axes = plt.subplots(1, 3, figsize=(12, 4.4))
+    for number, (ax, title) in enumerate(zip(axes, ("architecture", "seed", "layer"))):
+        names = sorted({k[number] for k in keys}, key=str if number != 1 else int)
+        palette = {0: plots.FAMILY_COLORS, 2: plots.LAYER_COLORS}.get(number) or dict(
+            zip(names, sns.color_palette("colorblind"))
+        )
+        order = np.random.default_rng(0).permutation(len(keys))  # no name is painted over all others
+        ax.scatter(*places[order].T, c=[palette[keys[i][number]] for i in order], s=4, lw=0)
+        handles = [plt.Line2D([], [], color=palette[n], marker="o", ls="", ms=5, label=str(n)) for n in names]
+        ax.legend(
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, frameon=False, fontsize="x-small"
+        )
+        ax.set(xticks=[], yticks=[], title=f"by {title} (UMAP)")
+    return fig

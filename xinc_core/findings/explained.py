@@ -1,0 +1,166 @@
+"""How much of a map partitions explain: region sums, Gram matrix, adjusted R², Shapley shares, toroidal shifts. METHOD 5.
+
+Everything follows from the region sums, Σ|C|, Σ C² (one streaming pass) and the Gram matrix of the region indicators. That
+matrix is singular, since every partition sums to one, so its pseudo-inverse is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import combinations
+from math import factorial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..maps import LayerMaps
+from .scene import Scene
+
+FLAT = 0.01  # maps whose deviation is below this share of their mean are counted, not scored
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Partitions of one frame side by side: member (P, R) indicators; which columns are whose; the picture's size."""
+
+    member: Tensor
+    columns: dict[str, slice]
+    size: tuple[int, int]
+    _bases: dict = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, labels: dict[str, Tensor]) -> Regions:
+        parts, columns, start = [], {}, 0
+        for name, numbers in labels.items():
+            parts.append(F.one_hot(numbers.flatten()))
+            columns[name] = slice(start, start := start + parts[-1].shape[1])
+        return cls(torch.cat(parts, 1).float(), columns, tuple(numbers.shape))
+
+    @cached_property
+    def areas(self) -> Tensor:
+        return self.member.sum(0, dtype=torch.float64)
+
+    @cached_property
+    def gram(self) -> Tensor:
+        return (self.member.T @ self.member).double()  # counts: exact in float32
+
+    def index(self, names: Sequence[str]) -> Tensor:
+        """The columns of these partitions."""
+        return torch.cat([torch.arange(len(self.gram))[self.columns[n]] for n in names])
+
+    def pictures(self, names: Sequence[str]) -> Tensor:
+        """Indicators of these partitions as pictures, (R, H, W)."""
+        return self.member[:, self.index(names)].T.unflatten(1, self.size)
+
+    def basis(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor, int]:
+        """Columns of these partitions, the pseudo-inverse of their Gram matrix, its rank."""
+        if names not in self._bases:
+            index = self.index(names)
+            self._bases[names] = index, *pseudo_inverse(self.gram[index][:, index])
+        return self._bases[names]
+
+    def shifted_bases(self, fixed: tuple[str, ...], moved: str, step: int, n: int) -> list[tuple[int, Tensor, int]]:
+        """The same with one partition shifted against the others: (number of the shift, inverse, rank), for up to n shifts."""
+        key = (*fixed, moved, step, n)
+        if key not in self._bases:
+            across = shifted_sums(self.pictures(fixed), self.pictures([moved]), step).round()  # (S, R fixed, R moved)
+            inner, own = (self.gram[i][:, i] for i in (self.index(fixed), self.index([moved])))
+            numbers = 1 + torch.randperm(len(across) - 1, generator=torch.Generator().manual_seed(0))[:n]
+            joined = (torch.cat([torch.cat([inner, g], 1), torch.cat([g.T, own], 1)]) for g in across[numbers])
+            self._bases[key] = [(int(i), *pseudo_inverse(gram)) for i, gram in zip(numbers, joined)]
+        return self._bases[key]
+
+
+@lru_cache(maxsize=8)
+def regions_of(scene: Scene, frame: int) -> Regions:
+    """All partitions of one frame of a clip."""
+    return Regions.of({name: scene.labels(name, frame) for name in scene.partitions})
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a layer's maps amount to: sums (n, R) of |C| over regions; squares (n,) Σ C²; totals (n,) Σ |C|; pixels HW."""
+
+    sums: Tensor
+    squares: Tensor
+    totals: Tensor
+    pixels: int
+
+    def of(self, which: Tensor) -> Sums:
+        """Some of the neurons."""
+        return Sums(self.sums[which], self.squares[which], self.totals[which], self.pixels)
+
+
+def sums_of(layer: LayerMaps, regions: Regions) -> Sums:
+    """Region sums, squares and totals in one pass; one matrix product per chunk for all partitions."""
+    sums = torch.zeros(len(layer), regions.member.shape[1], dtype=torch.float64)
+    squares, totals = torch.zeros(2, len(layer), dtype=torch.float64)
+    for pixels, maps in layer.tiles("region sums"):
+        part = regions.member[pixels].to(layer.traced.x)
+        for neurons, values in maps:
+            sums[neurons] += (values @ part).double().cpu()
+            totals[neurons] += values.sum(1).double().cpu()
+            squares[neurons] += values.square_().sum(1).double().cpu()
+    return Sums(sums, squares, totals, layer.shape[1] * layer.shape[2])
+
+
+def explained(total: Sums, regions: Regions, names: tuple[str, ...]) -> Tensor:
+    """Adjusted R², (n,): the share of the variance of |C_n| over pixels that these partitions explain together."""
+    index, inverse, rank = regions.basis(names)
+    return adjusted(total.sums[:, index], total, inverse, rank)
+
+
+def adjusted(sums: Tensor, total: Sums, inverse: Tensor, rank: int) -> Tensor:
+    """1 − (1 − R²)(HW − 1)/(HW − K) from sums (…, n, R) over the regions whose inverse Gram matrix is given."""
+    pixels, around_mean = total.pixels, total.totals**2 / total.pixels
+    r2 = (((sums @ inverse) * sums).sum(-1) - around_mean) / (total.squares - around_mean)
+    return 1 - (1 - r2) * (pixels - 1) / (pixels - rank)
+
+
+def pseudo_inverse(gram: Tensor) -> tuple[Tensor, int]:
+    """Of a symmetric matrix, without eigenvalues below 1e-9 of the largest; and its rank."""
+    values, vectors = torch.linalg.eigh(gram)
+    kept = values > 1e-9 * values[-1]
+    vectors = vectors[:, kept]
+    return vectors / values[kept] @ vectors.T, int(kept.sum())
+
+
+def shapley(value: dict[tuple, float], names: Sequence[str]) -> dict[str, float]:
+    """Each name's average gain over the orders in which the names can be added; ``value`` of every subset, in order."""
+    n, shares = len(names), {}
+    for name in names:
+        others = [m for m in names if m != name]
+        shares[name] = 0.0
+        for size in range(n):
+            weight = factorial(size) * factorial(n - size - 1) / factorial(n)
+            for chosen in combinations(others, size):
+                joined = tuple(m for m in names if m in (*chosen, name))
+                shares[name] += weight * (value[joined] - value[chosen])
+    return shares
+
+
+def scored(total: Sums) -> Tensor:
+    """Which neurons' maps vary by at least 1 % of their mean: the others are counted, not scored."""
+    mean = total.totals / total.pixels
+    deviation = (total.squares / total.pixels - mean**2).clamp_min(0).sqrt()
+    return (total.totals > 0) & (deviation >= FLAT * mean)
+
+
+def shifted_sums(maps: Tensor, members: Tensor, step: int) -> Tensor:
+    """Σ_p maps(p − shift)·member(p) for every toroidal shift by multiples of ``step``: (S, n, R), no shift first.
+
+    maps (n, H, W), members (R, H, W). A circular correlation on the coarse grid, summed over the step² phases: a few
+    matrix products in Fourier space instead of one per shift. What ``step`` does not divide is cut off.
+    """
+    rows, cols = (n // step for n in maps.shape[1:])
+
+    def phases(x):  # (n, H, W) → (n, step², rows, cols)
+        x = x[:, : rows * step, : cols * step].unflatten(2, (cols, step)).unflatten(1, (rows, step))
+        return x.permute(0, 2, 4, 1, 3).flatten(1, 2)
+
+    a, b = (torch.fft.rfft2(phases(x)).permute(2, 3, 0, 1) for x in (maps, members))  # (rows, freq, n, step²)
+    product = a.conj() @ b.transpose(-1, -2)
+    return torch.fft.irfft2(product, s=(rows, cols), dim=(0, 1)).flatten(0, 1).double()

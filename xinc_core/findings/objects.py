@@ -1,0 +1,113 @@
+"""Finding: what instances receive over time, and whether neurons follow them. METHOD section 6.
+
+Persistence is the correlation over neurons of the signed δ = (A − E)/E of an instance at t with that of an instance at t + 5. A
+neuron that follows an object keeps its δ there; but so does one that holds on to a colour, hence the size-matched colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..canvas import trace
+from .explained import regions_of, sums_of
+from .planted import painted_by, white
+from .scene import MOVING, Scene, View
+from .selectivity import COLOR, THINGS
+from .verdicts import Claim, Condition
+
+NAME, VERSION, OFFSETS, NEEDS_MASKS, SAMPLED = "objects", 1, (0, 5), True, True
+CLAIMS = (
+    Claim(
+        "no_object_semantics",
+        (
+            Condition("instances_last", "planted_instances_last", above=False),
+            Condition("instances_last", "null_instances_last", above=False),
+            Condition("persistence_same", "persistence_colour", above=False),
+        ),
+        ("persistence_different", "persistence_moving"),
+    ),
+)
+CASES = {"no_object_semantics": {"colour and texture": True, "one object each": False}}
+
+
+def measure(view: View) -> dict[str, float]:
+    """Persistence of instances, of different instances, of moving ones, and of colour clusters of the instances' sizes."""
+    now, later = (signed(view, n) for n in (0, 1))
+    both = sorted(now[THINGS].keys() & later[THINGS].keys())
+    across = _correlations([now[THINGS][i] for i in both], [later[THINGS][i] for i in both])
+    colours = sorted(now[COLOR].keys() & later[COLOR].keys())
+    matched = [min(colours, key=lambda c: abs(now[COLOR][c][1] - now[THINGS][i][1])) for i in both]
+    same_colour = _correlations([now[COLOR][c] for c in matched], [later[COLOR][c] for c in matched]).diagonal()
+    ids = {s.name: s.id for s in view.scene.clip.segments.values()}
+    moves = np.array([view.scene.speed(ids[i], view.frame) >= MOVING for i in both])
+    same, different = across.diagonal(), across[~np.eye(len(both), dtype=bool)]
+    return dict(
+        persistence_same=_mean(same),
+        persistence_different=_mean(different),
+        persistence_moving=_mean(same[moves]),
+        persistence_colour=_mean(same_colour),
+    )
+
+
+def signed(view: View, which: int) -> dict[str, dict[str, tuple[np.ndarray, int]]]:
+    """Signed δ over neurons and area of every instance and colour cluster that the frame shows, by its name."""
+    frame = view.frame + OFFSETS[which]
+    regions = regions_of(view.scene, frame)
+    sums = sums_of(view.layers[which], regions)
+    found = {}
+    for part in (THINGS, COLOR):
+        names = [view.scene.partitions[part].names[i] for i in view.scene.partitions[part].labels[frame].unique()]
+        columns = regions.columns[part]
+        expected = sums.totals[:, None] * regions.areas[columns] / sums.pixels
+        delta = ((sums.sums[:, columns] - expected) / expected).nan_to_num().numpy()
+        areas = regions.areas[columns].tolist()
+        found[part] = {n: (delta[:, i], areas[i]) for i, n in enumerate(names) if n != "other"}
+    return found
+
+
+def over_time(model: nn.Module, scene: Scene, layer: str, neurons: Sequence[int], rule: str) -> Tensor:
+    """Mean contribution per instance and frame, over its sum for that neuron: (n, T, instances); NaN where it is absent."""
+    part = scene.partitions[THINGS]
+    shares = torch.full((len(neurons), len(scene.clip), part.n_regions), torch.nan, dtype=torch.float64)
+    for t in range(len(scene.clip)):
+        maps, labels = trace(model, t, rule)[layer], part.labels[t].flatten()
+        area = torch.bincount(labels, minlength=part.n_regions).double()
+        for i, neuron in enumerate(neurons):
+            sums = torch.bincount(labels, maps[neuron].abs().flatten().double(), part.n_regions)
+            shares[i, t] = torch.where(area > 0, sums / area, torch.nan)
+    return shares / shares.nansum((1, 2), keepdim=True)
+
+
+def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
+    """Maps at both frames: painted by colour and texture; painted on one object each, wherever it is."""
+    cases = {"colour and texture": [], "one object each": []}
+    things = scene.partitions[THINGS]
+    for offset in OFFSETS:
+        t = frame + offset
+        colour = scene.partitions[COLOR].labels[t]
+        cases["colour and texture"].append(painted_by(colour, 48, seed))
+        shown = things.labels[t]
+        number = 1 + torch.arange(48) % (things.n_regions - 1)
+        cases["one object each"].append(
+            (shown == number[:, None, None]).float() + 0.3 * white(48, shown.shape, seed + t)
+        )
+    return {name: tuple(maps) for name, maps in cases.items()}
+
+
+def _correlations(now: list, later: list) -> np.ndarray:
+    """Correlation over neurons of every region now with every region later, (n, n)."""
+    a, b = (np.stack([d for d, _ in x]) if x else np.zeros((0, 2)) for x in (now, later))
+
+    def unit(x):
+        x = x - x.mean(1, keepdims=True)
+        return x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12)
+
+    return unit(a) @ unit(b).T
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")

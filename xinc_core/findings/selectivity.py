@@ -1,0 +1,167 @@
+"""Finding: neurons care about colour and edges, not about space or objects. METHOD section 5.
+
+How strongly each neuron prefers some regions of a partition to others, in the paper's statistic (variance of δ over regions)
+and in shares of explained variance (adjusted R², Shapley, grid last). All of it follows from region sums, the Gram
+matrix of the region indicators and Σ C²: one streaming pass.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .explained import Regions, Sums, adjusted, explained, regions_of, scored, shapley, shifted_sums, sums_of
+from .planted import painted_by, planted, white
+from .scene import Scene, View
+from .verdicts import Claim, Condition
+
+NAME, VERSION, OFFSETS, SAMPLED = "selectivity", 1, (0,), True
+GRID, COLOR, EDGES, PAPERS_EDGES, THINGS, LATTICE = "grid", "RGB", "Gabor", "Gabor (paper)", "instances", "lattice"
+CLAIMS = (
+    Claim(
+        "colour_and_edges_over_space",
+        (
+            Condition("selectivity_RGB", "selectivity_grid"),
+            Condition("selectivity_Gabor_paper", "selectivity_grid"),
+            Condition("selectivity_RGB", "null_selectivity_RGB"),
+            Condition("selectivity_Gabor_paper", "null_selectivity_Gabor_paper"),
+        ),
+        ("selectivity_Gabor", "selectivity_instances", "selectivity_lattice", "dead_neurons"),
+        untrained_fails=True,
+    ),
+    Claim(
+        "space_agnostic",
+        (
+            Condition("grid_last", 0.25, above=False),
+            Condition("r2_colour_edges", "null_r2_colour_edges", decides=False),
+            Condition("twin_content", "twin_position"),
+        ),
+        ("r2_joint", "shapley_grid", "shapley_RGB", "shapley_Gabor", "shapley_instances", "flat_neurons",
+         "eta2_grid", "eta2_RGB", "eta2_Gabor", "eta2_instances"),
+    ),
+)  # fmt: skip
+CASES = {
+    "colour_and_edges_over_space": {"colour and texture": True, "cells": False, "white noise": False},
+    "space_agnostic": {"colour and texture": True, "cells": False, "white noise": False},
+}
+FEW = 192  # neurons of the sample on which nulls and planted effects are computed
+
+
+def measure(view: View) -> dict[str, float]:
+    """All of section 5 for one layer: medians over neurons, ratios of sums over the scored ones, nulls."""
+    layer, regions = view.layer, regions_of(view.scene, view.frame)
+    total = sums_of(layer, regions)
+    few = layer.sample(max(1, FEW // layer.traced.layer.c_in)).tensor().abs()[:FEW]
+    result = {f"selectivity_{_slug(n)}": _median(v) for n, v in selectivity(total, regions).items()}
+    result |= explained_shares(total, regions)
+    result |= shifted(few, regions, max(view.stride, 16))
+    if THINGS in regions.columns:
+        result |= objects(few, regions, max(view.stride, 16))
+    return result
+
+
+def pictures(view: View, points: int = 101) -> dict[str, Tensor]:
+    """The paper's figure: selectivity sorted over neurons, one curve per partition, at so many quantiles."""
+    regions = regions_of(view.scene, view.frame)
+    at = torch.linspace(0, 1, points, dtype=torch.float64)
+    sorted_ = selectivity(sums_of(view.layer, regions), regions)
+    return {name: torch.quantile(values, at) for name, values in sorted_.items()}
+
+
+def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
+    """Maps painted by colour and texture together, by cells, by one object each, and by nothing."""
+    colour, texture, cells = (scene.labels(n, frame) for n in (COLOR, PAPERS_EDGES, GRID))
+    edges = scene.labels(EDGES, frame)
+    mixed = painted_by(colour, 48, seed) + painted_by(texture, 48, seed + 50) + painted_by(edges, 48, seed + 70)
+    cases = {"colour and texture": mixed, "cells": painted_by(cells, 48, seed)}
+    cases["white noise"] = white(48, scene.clip.size, seed)
+    if scene.has_masks:
+        things = scene.labels(THINGS, frame)
+        number = 1 + torch.arange(48) % int(things.max())
+        cases["one object each"] = (things == number[:, None, None]).float() + 0.3 * white(48, scene.clip.size, seed)
+    return {name: (maps,) for name, maps in cases.items()}
+
+
+def selectivity(total: Sums, regions: Regions) -> dict[str, Tensor]:
+    """The paper's statistic per partition: the variance over regions of δ = |A − E|/E; dead neurons dropped."""
+    alive = total.sums[total.totals > 0]
+    return {name: _spread(alive[:, c], regions.areas[c]) for name, c in regions.columns.items()}
+
+
+def _spread(sums: Tensor, areas: Tensor) -> Tensor:
+    """Variance of δ over the last axis of (…, R)."""
+    expected = sums.sum(-1, keepdim=True) * areas / areas.sum()
+    return ((sums - expected).abs() / expected).var(-1)
+
+
+def explained_shares(total: Sums, regions: Regions) -> dict[str, float]:
+    """η² of each partition, the joint R², its Shapley shares, and what the grid adds last; ratios of sums over neurons."""
+    names = [n for n in (THINGS, GRID, COLOR, EDGES) if n in regions.columns]
+    kept = total.of(scored(total))
+    mean = {(): 0.0}  # of the adjusted R² over scored neurons, for every set of partitions
+    for size in range(1, len(names) + 1):
+        for chosen in combinations(names, size):
+            mean[chosen] = float(explained(kept, regions, chosen).mean())
+    everything, with_grid, image = tuple(names), (GRID, COLOR, EDGES), (COLOR, EDGES)
+    result = dict(dead_neurons=float((total.totals == 0).double().mean()), r2_joint=mean[everything])
+    result["flat_neurons"] = 1 - float(scored(total).double().mean()) - result["dead_neurons"]
+    result |= {f"eta2_{_slug(n)}": mean[(n,)] for n in names}
+    result |= {f"shapley_{_slug(n)}": v / mean[everything] for n, v in shapley(mean, names).items()}
+    return result | {"grid_last": (mean[with_grid] - mean[image]) / mean[with_grid]}
+
+
+def shifted(few: Tensor, regions: Regions, step: int) -> dict[str, float]:
+    """Nulls: 97.5 % over all toroidal shifts of the maps by multiples of ``step`` against colours and edges."""
+    names = (COLOR, EDGES, PAPERS_EDGES)
+    moved = shifted_sums(few, regions.pictures(names), step)[1:].split(
+        [n.stop - n.start for n in map(regions.columns.get, names)], -1
+    )
+    total, result = sums_of(planted(few), regions), {}
+    alive = total.totals > 0
+    for name, sums in zip(names, moved):
+        spread = _spread(sums[:, alive], regions.areas[regions.columns[name]])
+        result[f"null_selectivity_{_slug(name)}"] = _high(spread.nanmedian(1).values)
+    kept = scored(total)
+    index, inverse, rank = regions.basis((COLOR, EDGES))
+    null = adjusted(torch.cat(moved[:2], -1)[:, kept], total.of(kept), inverse, rank)
+    result["null_r2_colour_edges"] = _high(null.mean(1))
+    result["r2_colour_edges"] = float(explained(total.of(kept), regions, (COLOR, EDGES)).mean())
+    return result
+
+
+def objects(few: Tensor, regions: Regions, step: int, n_shifts: int = 40) -> dict[str, float]:
+    """What instances add to colour, edges and grid: as it is, with one instance doubled in every map, with shifted masks."""
+    before, after = (COLOR, EDGES, GRID), (COLOR, EDGES, GRID, THINGS)
+    things, total = regions.columns[THINGS], sums_of(planted(few), regions)
+    mine = total.of(scored(total))
+
+    def gain(sums: Sums) -> Tensor:
+        return explained(sums, regions, after) - explained(sums, regions, before)
+
+    number = things.start + 1 + torch.arange(len(few)) % max(1, things.stop - things.start - 1)
+    doubled = sums_of(planted(few * (1 + regions.member[:, number].T.view_as(few))), regions)
+    elsewhere = shifted_sums(few, regions.pictures([THINGS]), step)[:, scored(total)]
+    fixed, without, null = mine.sums[:, regions.index(before)], explained(mine, regions, before).mean(), []
+    for shift, inverse, rank in regions.shifted_bases(before, THINGS, step, n_shifts):
+        joined = torch.cat([fixed, elsewhere[shift]], 1)
+        null.append(float(adjusted(joined, mine, inverse, rank).mean() - without))
+    return dict(
+        instances_last=float(gain(mine).mean()),
+        planted_instances_last=float(gain(doubled.of(scored(doubled))).mean()),
+        null_instances_last=float(np.quantile(null, 0.975)),
+    )
+
+
+def _high(values: Tensor) -> float:
+    return float(torch.quantile(values.double(), 0.975))
+
+
+def _median(values: Tensor) -> float:
+    return float(values.median()) if len(values) else float("nan")
+
+
+def _slug(name: str) -> str:
+    return name.replace(" (paper)", "_paper")

@@ -1,0 +1,184 @@
+"""From measurements to verdicts: intervals over fits, conditions per layer, calibration. METHOD section 12.
+
+The measurements are a long table (pandas) with the columns ``KEYS`` and statistic, value. The unit is a fit: frames are averaged
+first, and intervals are Student's t over seeds. A condition holds where its interval lies wholly on the right side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+
+KEYS = ["clip", "family", "seed", "rule", "variant", "frame", "layer"]
+PLANTED = "planted"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``statistic`` lies above (or below) a number or another statistic; if not ``decides``, failing it leaves the layer
+    undecided instead of deciding against the claim."""
+
+    statistic: str
+    against: float | str
+    above: bool = True
+    decides: bool = True
+
+    def state(self, fits: pd.DataFrame, planted: bool = False) -> bool | None:
+        """True, False, or None where the interval over fits crosses; fits: one row per seed, a column per statistic.
+
+        planted : of maps whose answer is known, every single trial has to be right.
+        """
+        against = fits[self.against] if isinstance(self.against, str) else self.against
+        margin = (fits[self.statistic] - against).dropna() * (1 if self.above else -1)
+        low, high = (margin.min(), margin.max()) if planted else interval(margin)
+        if np.isnan(low) or low <= 0 <= high:
+            return None
+        return True if low > 0 else False if self.decides else None
+
+    def applies(self, fits: pd.DataFrame) -> bool:
+        """Whether it was measured here: persistence needs a video, the flip a twin."""
+        wanted = [self.statistic, *([self.against] if isinstance(self.against, str) else [])]
+        return all(name in fits and fits[name].notna().any() for name in wanted)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A finding's slug, what must be true in a layer for it to hold, and statistics that are reported beside it.
+
+    untrained_fails : an untrained network cannot have it, so that a layer where it passes all the same gets no verdict.
+    """
+
+    finding: str
+    conditions: tuple[Condition, ...]
+    beside: tuple[str, ...] = ()
+    untrained_fails: bool = False
+
+    def state(self, fits: pd.DataFrame, planted: bool = False) -> bool | None:
+        states = [c.state(fits, planted) for c in self.conditions if c.applies(fits)]
+        if not states or None in states and False not in states:
+            return None
+        return False not in states
+
+    @property
+    def statistics(self) -> list[str]:
+        """Every statistic that appears in its rows, once."""
+        named = [s for c in self.conditions for s in (c.statistic, c.against) if isinstance(s, str)]
+        return list(dict.fromkeys([*named, *self.beside]))
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Student's t-interval of the mean over fits; NaN for fewer than two."""
+    from scipy.stats import t
+
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return values.mean() - half, values.mean() + half
+
+
+def per_fit(table: pd.DataFrame, variant: str = "trained") -> pd.DataFrame:
+    """Means over frames: one row per layer and seed, a column per statistic; the untrained network's as ``untrained_…``."""
+
+    def means(which):
+        part = table[table.variant == which]
+        return part.pivot_table(index=["layer", "seed"], columns="statistic", values="value", sort=False)
+
+    return means(variant).join(means("untrained").add_prefix("untrained_"))
+
+
+def calibrated(table: pd.DataFrame, claim: Claim, expected: dict[str, bool]) -> pd.DataFrame:
+    """The claim on planted maps: one row per case with what must come out, what does, and whether that is right.
+
+    A positive must hold; a negative must not (it may stay undecided).
+    """
+    fits, rows = per_fit(table[table.family == PLANTED]), []
+    for case, want in expected.items():
+        if case not in fits.index:  # it takes masks that this clip does not have
+            continue
+        state = claim.state(fits.loc[[case]], planted=True)
+        rows.append(dict(case=case, expected=want, holds=state, right=state is True if want else state is not True))
+    return pd.DataFrame(rows, columns=["case", "expected", "holds", "right"])
+
+
+def judge(table: pd.DataFrame, *findings: ModuleType) -> list[dict]:
+    """Rows of the findings table for all claims of these findings: per clip the calibration; per family and rule every
+    layer's statistics and the verdict. A claim that needs what a clip does not have (masks, frames) gets no rows there."""
+    rows = []
+    for clip, here in table.groupby("clip", sort=False):
+        for finding in findings:
+            for claim in finding.CLAIMS:
+                trials = calibrated(here, claim, finding.CASES.get(claim.finding, {}))
+                sound = bool(trials.right.all())
+                judged = [
+                    row
+                    for (family, rule), part in here[here.family != PLANTED].groupby(["family", "rule"], sort=False)
+                    for row in _judged(claim, part, clip, family, rule, sound)
+                ]
+                for _, trial in trials.iterrows() if judged else ():
+                    about = dict(statistic="calibration", value=float(trial.expected), holds=trial.holds)
+                    rows.append(_row(claim, PLANTED, trial.case, "all", clip, **about))
+                rows += judged
+    return rows
+
+
+def _judged(claim: Claim, table: pd.DataFrame, clip: str, family: str, rule: str, sound: bool) -> list[dict]:
+    fits = per_fit(table)
+    if not any(c.applies(fits) for c in claim.conditions):
+        return []
+    rows, states = [], []
+    for layer, here in fits.groupby("layer", sort=False):
+        state = claim.state(here)
+        mine = table[table.layer == layer]
+        if _hangs_on_the_bias(claim, mine):
+            state = None
+        passes = claim.untrained_fails and claim.state(per_fit(mine, "untrained")) is True
+        word = _word([state], sound and not passes)
+        states += [] if passes else [state]
+        for name in [*claim.statistics, *(f"untrained_{s}" for s in claim.statistics)]:
+            values = here[name].dropna() if name in here else []
+            if len(values):
+                low, high = interval(values)
+                conditions = [c for c in claim.conditions if c.statistic == name and c.applies(here)]
+                held = _all(c.state(here) for c in conditions) if conditions else ""
+                rows.append(_row(claim, family, layer, rule, clip, statistic=name, value=values.mean(), low=low,
+                                 high=high, n_units=len(values), holds=held, verdict=word if conditions else ""))  # fmt: skip
+    share = sum(s is True for s in states) / fits.index.get_level_values("layer").nunique()
+    seeds = fits.index.get_level_values("seed").nunique()
+    rows.append(_row(claim, family, "all", rule, clip, statistic="layers_where_it_holds", value=share, n_units=seeds,
+                     holds=_all(states), verdict=_word(states, sound)))  # fmt: skip
+    return rows
+
+
+def _hangs_on_the_bias(claim: Claim, layer: pd.DataFrame) -> bool:
+    """Whether the state changes when bias shares, a convention, are left out; compared on the frames measured both ways."""
+    bare = layer[layer.variant == "no bias"]
+    if bare.empty:
+        return False
+    same = layer.merge(bare[["seed", "frame"]].drop_duplicates())
+    return claim.state(per_fit(same)) != claim.state(per_fit(same, "no bias"))
+
+
+def _word(states: list[bool | None], sound: bool) -> str:
+    """The verdict over layers."""
+    if not sound or not states:
+        return "no verdict"
+    if all(s is True for s in states):
+        return "reproduced"
+    if any(s is True for s in states):
+        return "partly"
+    return "not reproduced" if all(s is False for s in states) else "undecided"
+
+
+def _all(states: Iterable[bool | None]) -> bool | str:
+    states = list(states)
+    return False if False in states else "" if None in states or not states else True
+
+
+def _row(claim: Claim, family: str, layer: str, rule: str, clip: str, **rest) -> dict:
+    clean = {k: "" if v is None or isinstance(v, float) and np.isnan(v) else v for k, v in rest.items()}
+    return dict(finding=claim.finding, family=family, layer=layer, rule=rule, clip=clip, seed="all") | clean

@@ -1,0 +1,275 @@
+"""Measurements as data: what a finding measures on one unit is computed once, stored small, and read afterwards.
+
+A unit is (clip, network, rule, variant, frame). Its key holds the checksums of weights and clip, the rule, every parameter and
+the finding's version: change one, and it is measured anew.
+
+Variants: ``trained``; ``untrained``, the same network before its first step; ``no bias``, the paper's maps without bias shares.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from .canvas import Canvas, trace
+from .checkpoints import MODELS, load_model, model_name
+from .clips import Clip
+from .findings.planted import planted
+from .findings.scene import Scene, View, pairs
+from .findings.verdicts import KEYS, PLANTED
+from .maps import LayerMaps
+from .paths import replace_file, results
+from .training import untrained
+
+CHANNELS, LARGE = 64, 4000  # of a layer with more neurons than LARGE, so many output channels are measured
+_SCENES: dict[str, Scene] = {}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One measurement of a finding: which network, on which frame, under which rule, in which variant."""
+
+    clip: str
+    family: str
+    seed: int
+    rule: str
+    variant: str
+    frame: int
+
+    @property
+    def model(self) -> str:
+        return model_name(self.family, self.clip, self.seed)
+
+
+def scene_of(clip: Clip) -> Scene:
+    """The scene of a clip, made once."""
+    return _SCENES.setdefault(clip.checksum, Scene(clip))
+
+
+def measure(findings, clips, families, seeds, rules, progress: bool = True) -> pd.DataFrame:
+    """Measure findings on clips, or read them where they are stored: a long table, a row per unit, layer and statistic.
+
+    Parameters
+    ----------
+    findings : module or sequence of modules of ``xinc_core.findings``
+        Each with NAME, VERSION, OFFSETS, ``measure(view)`` and ``plant(scene, frame, seed)``.
+    clips : Clip or sequence of Clip
+        Networks are those named after the clip; a seed without weights is left out.
+    families, seeds, rules : sequences
+        The first seed is measured on eight frames, the others on two, the variants on one.
+    """
+    modules = [findings] if isinstance(findings, ModuleType) else findings
+    clips, rows = [clips] if isinstance(clips, Clip) else clips, []
+    for clip in clips:
+        for finding in modules:
+            if clip.labels is not None or not getattr(finding, "NEEDS_MASKS", False):
+                rows += _collected(finding, clip, list(_units(finding, clip, families, seeds, rules)), progress)
+    return pd.DataFrame(rows, columns=[*KEYS, "statistic", "value"])
+
+
+def _collected(finding: ModuleType, clip: Clip, units: list[Unit], progress: bool) -> list[dict]:
+    bar = tqdm(units, desc=f"{finding.NAME}, {clip.name}", unit="unit", delay=2, leave=False, disable=not progress)
+    found = [(asdict(unit), _measured(finding, clip, unit)) for unit in bar]
+    found += [(about, _tried(finding, clip, about)) for about in _trials(finding, clip)]
+    rows = [row for about, values in found for row in _rows(about, values)]
+    return rows + (_across(finding, clip, found) if hasattr(finding, "across") else [])
+
+
+def drawn(finding: ModuleType, clip: Clip, family: str, seed: int, rule: str, frame: int) -> dict[str, dict]:
+    """What a finding stores of one unit to be drawn, its ``pictures(view)``: layer → name → array."""
+    model = load_model(model_name(family, clip.name, seed))
+    unit = Unit(clip.name, family, seed, rule, "trained", frame if model.for_video else model.frame)
+    return _measured(finding, clip, unit, "pictures")
+
+
+def profiles(finding: ModuleType, clip: Clip, families, seeds, rule: str) -> dict[tuple[str, int, str], dict]:
+    """The groups' stored profiles on one frame: (family, seed, layer) → numbers and profiles."""
+    units = [u for u in _units(finding, clip, families, seeds, [rule]) if u.variant == "trained"]
+    found = ((u, _measured(finding, clip, u)) for u in units)
+    return {(u.family, u.seed, layer): values for u, layers in found for layer, values in layers.items()}
+
+
+def embedding(finding: ModuleType, clip: Clip, label: str, vectors: np.ndarray) -> np.ndarray:
+    """The finding's ``embedded(vectors)``, stored: positions in the plane, (n, 2)."""
+    key = dict(version=finding.VERSION, vectors=hashlib.sha256(vectors.tobytes()).hexdigest())
+    compute = lambda: {"plane": {"places": finding.embedded(vectors.astype(np.float32))}}  # noqa: E731
+    return remembered(f"{finding.NAME}_pictures", clip.name, label, key, compute)["plane"]["places"].astype(float)
+
+
+def available(clip: Clip, family: str, seeds) -> list[int]:
+    """The seeds for which there are weights of this family and clip."""
+    return [s for s in seeds if (MODELS / f"{model_name(family, clip.name, s)}.safetensors").exists()]
+
+
+def remembered(finding: str, clip: str, label: str, key: dict, compute: Callable[[], dict]) -> dict:
+    """What is stored under this label and key; computed and stored where it is missing or stale."""
+    path = results() / f"{finding}-{clip}.json"
+    digest, store = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16], _read(path)
+    entry = store.get(label)
+    if entry is None or entry["key"] != digest:
+        entry = dict(key=digest, value={a: {k: _packed(v) for k, v in found.items()} for a, found in compute().items()})
+        store = _read(path) | {label: entry}  # read again: another process may have stored its own meanwhile
+        replace_file(path, lambda f: f.write_text(_written(store)))
+    return {layer: {k: _unpacked(v) for k, v in found.items()} for layer, found in entry["value"].items()}
+
+
+def canvases(finding: ModuleType, unit: Unit) -> tuple[Canvas, ...]:
+    """The network's canvases at the unit's frame and the finding's offsets from it; the twin's as the last."""
+    model = _network(unit.model, unit.variant)
+    found = tuple(trace(model, unit.frame + offset, unit.rule) for offset in finding.OFFSETS)
+    if getattr(finding, "TWIN", False):
+        found += (trace(load_model(f"{unit.model}-flip"), unit.frame, unit.rule),)
+    return tuple(c.without_bias() for c in found) if unit.variant == "no bias" else found
+
+
+def sampled(layer: LayerMaps) -> LayerMaps:
+    """A large layer's seeded sample of output channels; any other layer itself."""
+    return layer.sample(CHANNELS) if len(layer) > LARGE else layer
+
+
+def _measured(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") -> dict[str, dict]:
+    label = f"{unit.model} {unit.rule} {unit.variant} {unit.frame}"
+    weights = _checksum(unit.model) + (_checksum(f"{unit.model}-flip") if getattr(finding, "TWIN", False) else "")
+    key = asdict(unit) | dict(weights=weights, clip=clip.checksum, version=finding.VERSION, channels=CHANNELS)
+    name = finding.NAME if what == "measure" else f"{finding.NAME}_{what}"
+    return remembered(name, clip.name, label, key, lambda: compute(finding, clip, unit, what))
+
+
+def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") -> dict[str, dict]:
+    """Measure one unit: layer → statistic → number or array; with ``what="pictures"`` what is drawn of it."""
+    seen, scene = canvases(finding, unit), scene_of(clip)
+    stride, found = seen[0][seen[0].layers[0]].traced.scale, {}
+    few = unit.rule == "first_order" or what == "pictures" or getattr(finding, "SAMPLED", False)
+    for name in seen[0].layers:
+        layers = tuple(sampled(canvas[name]) if few else canvas[name] for canvas in seen)
+        found[name] = getattr(finding, what)(View(layers, tuple(c.image for c in seen), scene, unit.frame, stride))
+    return found
+
+
+def _trials(finding: ModuleType, clip: Clip) -> list[dict]:
+    """The planted units: three seeds, on different frames where the finding has some."""
+    frames = _frames(finding, clip, 8)
+    units = [(seed, frames[seed % len(frames)]) for seed in range(3)] if frames else []
+    return [dict(clip=clip.name, family=PLANTED, seed=s, rule="all", variant="trained", frame=t) for s, t in units]
+
+
+def _tried(finding: ModuleType, clip: Clip, about: dict) -> dict[str, dict]:
+    """The finding on planted maps: case → statistic → value."""
+
+    def compute() -> dict[str, dict]:
+        scene, frame = scene_of(clip), about["frame"]
+        pictures = tuple(clip.frames[frame + offset] for offset in finding.OFFSETS)
+        cases = finding.plant(scene, frame, about["seed"]).items()
+        return {c: finding.measure(View(tuple(map(planted, maps)), pictures, scene, frame)) for c, maps in cases}
+
+    key = about | dict(checksum=clip.checksum, version=finding.VERSION)
+    return remembered(finding.NAME, clip.name, f"planted {about['seed']}", key, compute)
+
+
+def _across(finding: ModuleType, clip: Clip, found: list[tuple[dict, dict]]) -> list[dict]:
+    """What a finding measures over all seeds of a layer together: rows per seed."""
+    alike: dict[tuple, dict[int, dict]] = {}
+    for about, values in found:
+        for layer, value in values.items():
+            key = tuple(about[k] for k in ("clip", "family", "rule", "variant", "frame"))
+            alike.setdefault((*key, layer), {})[about["seed"]] = value
+    rows = []
+    for (name, family, rule, variant, frame, layer), seeds in alike.items():
+        key = [finding.VERSION, {s: hashlib.sha256(v["profiles"].tobytes()).hexdigest()[:16] for s, v in seeds.items()}]
+        label = f"across {family} {rule} {variant} {frame} {layer}"
+        values = remembered(finding.NAME, name, label, dict(seeds=key), lambda s=seeds: finding.across(s))
+        about = dict(clip=name, family=family, rule=rule, variant=variant, frame=frame)
+        rows += [row | dict(layer=layer) for s in seeds for row in _rows(about | dict(seed=s), {layer: values[str(s)]})]
+    return rows
+
+
+def _units(finding: ModuleType, clip: Clip, families, seeds, rules) -> Iterator[Unit]:
+    for family in families:
+        for number, seed in enumerate(available(clip, family, seeds)):
+            model = load_model(model_name(family, clip.name, seed))
+            if not model.for_video and (len(finding.OFFSETS) > 1):
+                continue
+            twin = getattr(finding, "TWIN", False)
+            if twin and not (MODELS / f"{model_name(family, clip.name, seed)}-flip.safetensors").exists():
+                continue
+            frames = _frames(finding, clip, 8 if number == 0 else 2) if model.for_video else [model.frame]
+            for rule in rules:
+                for variant in ("trained", *(() if twin else ("untrained", *(["no bias"] if rule == "paper" else [])))):
+                    for frame in frames if variant == "trained" else frames[:1]:
+                        yield Unit(clip.name, family, seed, rule, variant, frame)
+
+
+def _frames(finding: ModuleType, clip: Clip, most: int) -> list[int]:
+    """Frames on which a finding can be measured; for two, from the middle of the clip."""
+    frames = getattr(finding, "FRAMES", None) or pairs(len(clip))
+    frames = [t for t in frames if all(0 <= t + o < len(clip) for o in finding.OFFSETS)]
+    return list(frames) if most >= len(frames) else list(frames[len(frames) // 2 - 1 :][:most])
+
+
+@lru_cache(maxsize=2)
+def _network(name: str, variant: str) -> nn.Module:
+    model = load_model(name)
+    if variant != "untrained":
+        return model
+    seed = int(name.rsplit("-s", 1)[1]) if "-s" in name and name.rsplit("-s", 1)[1].isdigit() else 1
+    fresh = untrained(model.family, model.config, seed).requires_grad_(False)
+    if not model.for_video:
+        fresh.frame = model.frame
+    return fresh
+
+
+@lru_cache
+def _checksum(name: str) -> str:
+    return hashlib.sha256((MODELS / f"{name}.safetensors").read_bytes()).hexdigest()[:16]
+
+
+def _rows(about: dict, found: dict[str, dict]) -> list[dict]:
+    scalars = ((layer, k, v) for layer, values in found.items() for k, v in values.items() if isinstance(v, float))
+    return [about | dict(layer=layer, statistic=k, value=v) for layer, k, v in scalars]
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):  # not there, or torn: measured anew
+        return {}
+
+
+def _written(store: dict) -> str:
+    """JSON with one entry per line."""
+    lines = (f"{json.dumps(label)}: {json.dumps(entry)}" for label, entry in sorted(store.items()))
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _packed(value):
+    """Numbers to six digits; arrays as compressed bytes in text."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        array = np.asarray(value)
+        array = array.astype(np.float16) if array.dtype.kind == "f" else array.astype(np.int32)
+        raw = base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
+        return dict(shape=list(array.shape), dtype=array.dtype.name, zlib=raw)
+    return float(f"{value:.6g}")
+
+
+def _unpacked(value):
+    if isinstance(value, dict):
+        raw = zlib.decompress(base64.b64decode(value["zlib"]))
+        return np.frombuffer(raw, value["dtype"]).reshape(value["shape"]).copy()
+    return float(value)
+
+
+__all__ = [
+    "Unit", "available", "compute", "drawn", "embedding", "measure", "profiles", "remembered", "sampled", "scene_of",
+]  # fmt: skip
