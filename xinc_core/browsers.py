@@ -202,6 +202,8 @@ def objects(o: Opened, **start) -> Browser:
 
 def fluctuation(o: Opened, **start) -> Browser:
     """How the maps changed since the frame before, beside optical flow and the change of the picture."""
+    if not o.model.for_video:
+        raise ValueError(f"{o.model.family} paints one frame; a fluctuation takes a video network")
 
     def show(layer, frame, rule):
         (_, now, n), (_, before, _) = o.few(frame, rule, layer), o.few(frame - 1, rule, layer)
@@ -216,7 +218,6 @@ def fluctuation(o: Opened, **start) -> Browser:
             f"change of the picture; rank correlation {rank_correlation(f, change):.2f}": o.picture(change),
         }
 
-    assert o.model.for_video
     return Browser(o.controls(start, first=1), show)
 
 

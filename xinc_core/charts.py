@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -29,30 +31,33 @@ def judged(rows: list[dict], claim, clip: str):
     cell = {(r["layer"], r["rule"], r["statistic"]): r for r in own}
     measured = {r["statistic"] for r in own}
     conditions = [c for c in claim.conditions if c.statistic in measured]
-    fig, axes = plt.subplots(
-        1, len(conditions), figsize=(max(4.4, 0.95 * len(layers)) * len(conditions), 3.4), squeeze=False
-    )
-    for ax, condition in zip(axes[0], conditions):
+    drawn = {c: [y for y in layers if any((y, r, c.statistic) in cell for r in plots.RULE_NAMES)] for c in conditions}
+    widths = [max(3.4, 0.6 * len(names)) for names in drawn.values()]
+    fig, axes = plt.subplots(1, len(conditions), figsize=(sum(widths), 3.6), width_ratios=widths, squeeze=False)
+    for ax, (condition, names) in zip(axes[0], drawn.items()):
         for number, rule in enumerate(plots.RULE_NAMES):
-            spots = [(x + 0.24 * number - 0.12, layer) for x, layer in enumerate(layers)]
-            _points(
-                ax,
-                [(x, cell.get((layer, rule, condition.statistic))) for x, layer in spots],
-                plots.RULE_COLORS[rule],
-                rule,
-            )
-            bare = [(x, cell.get((layer, rule, f"untrained_{condition.statistic}"))) for x, layer in spots]
-            ax.plot(*_xy(bare), "o", mfc="none", mec=plots.RULE_COLORS[rule], ms=5, label=None)
+            spots = [(x + 0.24 * number - 0.12, layer) for x, layer in enumerate(names)]
+            _points(ax, [(x, cell.get((y, rule, condition.statistic))) for x, y in spots], plots.RULE_COLORS[rule])
             if isinstance(condition.against, str):
-                bars = [(x, cell.get((layer, rule, condition.against))) for x, layer in spots]
+                bars = [(x, cell.get((y, rule, condition.against))) for x, y in spots]
                 ax.plot(*_xy(bars), "_", color="0.35", ms=13, mew=2.5)
         if not isinstance(condition.against, str):
             ax.axhline(condition.against, color="0.35", lw=1.5, ls="--")
         ax.axhline(0, color="0.85", lw=0.8, zorder=0)
+        ax.set_ylim(ax.get_ylim())  # an untrained network's ratio of noise to noise does not set the scale
+        for number, rule in enumerate(plots.RULE_NAMES):
+            bare = [(x, cell.get((y, rule, f"untrained_{condition.statistic}"))) for x, y in enumerate(names)]
+            ax.plot(*_xy([(x + 0.24 * number - 0.12, row) for x, row in bare]), "o", mfc="none",
+                    mec=plots.RULE_COLORS[rule], ms=5)  # fmt: skip
         against = condition.against if isinstance(condition.against, str) else f"{condition.against:g}"
-        sign = "above" if condition.above else "below"
-        ax.set(xticks=range(len(layers)), xticklabels=layers, ylabel=STATISTICS[condition.statistic])
-        ax.set_title(f"holds {sign} {STATISTICS.get(against.removeprefix('untrained_'), against)}", fontsize="small")
+        sign, known = (
+            "above" if condition.above else "below",
+            STATISTICS.get(against.removeprefix("untrained_"), against),
+        )
+        known = f"untrained: {known}" if against.startswith("untrained_") else known
+        ax.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
+        ax.set_ylabel(textwrap.fill(STATISTICS[condition.statistic], 34), fontsize="small")
+        ax.set_title(textwrap.fill(f"holds {sign}: {known}", 44), fontsize="small")
         ax.tick_params(axis="x", rotation=30)
     marks = [
         plt.Line2D([], [], color=plots.RULE_COLORS[r], marker="o", ls="", label=plots.RULE_NAMES[r])
@@ -65,12 +70,12 @@ def judged(rows: list[dict], claim, clip: str):
     return fig
 
 
-def _points(ax, spots, color: str, rule: str) -> None:
+def _points(ax, spots, color: str) -> None:
     spots = [(x, row) for x, row in spots if row]
     for x, row in spots:
         if row["low"]:
             ax.plot([x, x], [float(row["low"]), float(row["high"])], color=color, lw=2.2, solid_capstyle="butt")
-    ax.plot(*_xy(spots), "o", color=color, ms=5.5, label=plots.RULE_NAMES[rule])
+    ax.plot(*_xy(spots), "o", color=color, ms=5.5)
 
 
 def _xy(spots):
@@ -230,7 +235,7 @@ def groups_of(layer: LayerMaps, numbers: np.ndarray, group: np.ndarray, places: 
     """Profiles in the plane, coloured by group; then for each group its mean map and one neuron's."""
     plots.theme()
     kinds, colors = range(group.max() + 1), sns.color_palette("colorblind", group.max() + 1)
-    fig = plt.figure(figsize=(13, 3.9))
+    fig = plt.figure(figsize=(13, 3.3))
     left, right = fig.subfigures(1, 2, width_ratios=(1, 2.6))
     ax = left.subplots()
     for k in kinds:

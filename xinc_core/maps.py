@@ -25,6 +25,7 @@ class LayerMaps:
     def __init__(self, name: str, rule: Rule):
         self.name, self._rule = name, rule
         self._sums: dict[str, Tensor] = {}
+        self._samples: dict[tuple[int, int], LayerMaps] = {}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -188,8 +189,14 @@ class LayerMaps:
         present = of.unique()
         if layer.neurons == "columns" or len(present) <= channels:
             return self
+        if (channels, seed) in self._samples:
+            return self._samples[channels, seed]
         chosen = present[torch.randperm(len(present), generator=torch.Generator().manual_seed(seed))[:channels]]
-        return LayerMaps(self.name, Subset(self._rule, torch.isin(of, chosen).nonzero()[:, 0]))
+        return self._samples.setdefault((channels, seed), self.only(torch.isin(of, chosen).nonzero()[:, 0]))
+
+    def only(self, neurons: Tensor) -> LayerMaps:
+        """Some of the layer's neurons, renumbered from 0; ``neurons`` of the result holds their numbers in the layer."""
+        return LayerMaps(self.name, Subset(self._rule, neurons))
 
     def _index(self, neuron: int) -> Tensor:
         if isinstance(neuron, slice):

@@ -50,7 +50,7 @@ def theme() -> None:
     if "ipykernel" in sys.modules:  # what a notebook shows is a preview: maps as JPEG take a third of the space
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 88})
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 80})
 
 
 def save(fig: plt.Figure, name: str, photo: bool = True) -> plt.Figure:

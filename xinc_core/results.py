@@ -126,11 +126,13 @@ def remembered(finding: str, clip: str, label: str, key: dict, compute: Callable
 
 
 def canvases(finding: ModuleType, unit: Unit) -> tuple[Canvas, ...]:
-    """The network's canvases at the unit's frame and the finding's offsets from it; the twin's as the last."""
+    """The network's canvases at the unit's frame and the finding's offsets from it; then the twin's, or the truth."""
     model = _network(unit.model, unit.variant)
     found = tuple(trace(model, unit.frame + offset, unit.rule) for offset in finding.OFFSETS)
     if getattr(finding, "TWIN", False):
         found += (trace(load_model(f"{unit.model}-flip"), unit.frame, unit.rule),)
+    if getattr(finding, "TRUTH", False):
+        found += _truths(unit.model, unit.frame)
     return tuple(c.without_bias() for c in found) if unit.variant == "no bias" else found
 
 
@@ -152,6 +154,7 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
     seen, scene = canvases(finding, unit), scene_of(clip)
     stride, found = seen[0][seen[0].layers[0]].traced.scale, {}
     few = unit.rule == "first_order" or what == "pictures" or getattr(finding, "SAMPLED", False)
+    few = few and not (what == "pictures" and getattr(finding, "WHOLE", False))
     for name in seen[0].layers:
         layers = tuple(sampled(canvas[name]) if few else canvas[name] for canvas in seen)
         found[name] = getattr(finding, what)(View(layers, tuple(c.image for c in seen), scene, unit.frame, stride))
@@ -206,9 +209,17 @@ def _units(finding: ModuleType, clip: Clip, families, seeds, rules) -> Iterator[
                 continue
             frames = _frames(finding, clip, 8 if number == 0 else 2) if model.for_video else [model.frame]
             for rule in rules:
-                for variant in ("trained", *(() if twin else ("untrained", *(["no bias"] if rule == "paper" else [])))):
+                for variant in _variants(finding, rule):
                     for frame in frames if variant == "trained" else frames[:1]:
                         yield Unit(clip.name, family, seed, rule, variant, frame)
+
+
+def _variants(finding: ModuleType, rule: str) -> Iterator[str]:
+    yield "trained"
+    if not getattr(finding, "TWIN", False) and not getattr(finding, "TRUTH", False):
+        yield "untrained"
+    if rule == "paper" and not getattr(finding, "TWIN", False):
+        yield "no bias"
 
 
 def _frames(finding: ModuleType, clip: Clip, most: int) -> list[int]:
@@ -228,6 +239,12 @@ def _network(name: str, variant: str) -> nn.Module:
     if not model.for_video:
         fresh.frame = model.frame
     return fresh
+
+
+@lru_cache(maxsize=2)
+def _truths(model: str, frame: int) -> tuple[Canvas, Canvas]:
+    """The ablation canvases of both baselines; kept, because every rule is compared with the same."""
+    return tuple(trace(load_model(model), frame, "ablation", baseline) for baseline in ("zero", "mean"))
 
 
 @lru_cache

@@ -107,7 +107,7 @@ def explained_shares(total: Sums, regions: Regions) -> dict[str, float]:
             mean[chosen] = float(explained(kept, regions, chosen).mean())
     everything, with_grid, image = tuple(names), (GRID, COLOR, EDGES), (COLOR, EDGES)
     result = dict(dead_neurons=float((total.totals == 0).double().mean()), r2_joint=mean[everything])
-    result["flat_neurons"] = 1 - float(scored(total).double().mean()) - result["dead_neurons"]
+    result["flat_neurons"] = float(((total.totals > 0) & ~scored(total)).double().mean())
     result |= {f"eta2_{_slug(n)}": mean[(n,)] for n in names}
     result |= {f"shapley_{_slug(n)}": v / mean[everything] for n, v in shapley(mean, names).items()}
     return result | {"grid_last": (mean[with_grid] - mean[image]) / mean[with_grid]}

@@ -24,6 +24,7 @@ FINDINGS = {
     "no_object_semantics": "neurons do not care about objects",
     "motion_dominates": "change over time is dominated by motion",
     "clusters": "neurons cluster by contribution profile",
+    "faithful": "the maps tell what a neuron does to the picture",
 }
 STATISTICS = {
     "calibration": "planted maps: 1 = the claim must hold on them, 0 = it must not",
@@ -69,6 +70,10 @@ STATISTICS = {
     "mixing_of_families": "how evenly the architectures mix (1 = fully)",
     "best_match": "best correlation with a neuron of another seed",
     "null_best_match": "the same with Gaussians",
+    **{f"{last}{what}_{base}": f"{text}, {base} baseline{' (last layer)' if last else ''}" for last in ("", "last_")
+       for what, text in (("pixels", "rank correlation with ablation over pixels"), ("totals", "the same of totals over neurons"))
+       for base in ("zero", "mean")},
+    "dead_yet_effective": "share of neurons with an empty map whose removal changes the picture",
 }  # fmt: skip
 
 
@@ -145,3 +150,15 @@ def summary(rows: Iterable[dict]) -> str:
         for row in rows
         if row["layer"] == "all"
     )
+
+
+def verdict_table(rows: Iterable[dict]) -> str:
+    """The verdicts as a Markdown table: findings and clips down, families and rules across."""
+    own = [row for row in rows if row["layer"] == "all"]
+    columns = list(dict.fromkeys((row["family"], row["rule"]) for row in own))
+    cell = {(row["finding"], row["clip"], row["family"], row["rule"]): row["verdict"] for row in own}
+    head = ["finding", "clip", *(f"{family}, `{rule}`" for family, rule in columns)]
+    lines = [head, ["---"] * len(head)]
+    for finding, clip in dict.fromkeys((row["finding"], row["clip"]) for row in own):
+        lines.append([FINDINGS[finding], clip, *(cell.get((finding, clip, *column), "–") for column in columns)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

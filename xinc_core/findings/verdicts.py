@@ -58,10 +58,11 @@ class Claim:
     untrained_fails: bool = False
 
     def state(self, fits: pd.DataFrame, planted: bool = False) -> bool | None:
-        states = [c.state(fits, planted) for c in self.conditions if c.applies(fits)]
-        if not states or None in states and False not in states:
+        asked = [c for c in self.conditions if c.applies(fits)]
+        states = [c.state(fits, planted) for c in asked]
+        if not states or any(s is not True for c, s in zip(asked, states) if not c.decides):
             return None
-        return False not in states
+        return False if False in states else None if None in states else True
 
     @property
     def statistics(self) -> list[str]:
@@ -132,6 +133,8 @@ def _judged(claim: Claim, table: pd.DataFrame, clip: str, family: str, rule: str
         return []
     rows, states = [], []
     for layer, here in fits.groupby("layer", sort=False):
+        if not any(c.applies(here) for c in claim.conditions):
+            continue
         state = claim.state(here)
         mine = table[table.layer == layer]
         if _hangs_on_the_bias(claim, mine):
@@ -147,7 +150,7 @@ def _judged(claim: Claim, table: pd.DataFrame, clip: str, family: str, rule: str
                 held = _all(c.state(here) for c in conditions) if conditions else ""
                 rows.append(_row(claim, family, layer, rule, clip, statistic=name, value=values.mean(), low=low,
                                  high=high, n_units=len(values), holds=held, verdict=word if conditions else ""))  # fmt: skip
-    share = sum(s is True for s in states) / fits.index.get_level_values("layer").nunique()
+    share = sum(s is True for s in states) / len({row["layer"] for row in rows})
     seeds = fits.index.get_level_values("seed").nunique()
     rows.append(_row(claim, family, "all", rule, clip, statistic="layers_where_it_holds", value=share, n_units=seeds,
                      holds=_all(states), verdict=_word(states, sound)))  # fmt: skip

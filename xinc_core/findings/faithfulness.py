@@ -1,0 +1,114 @@
+"""Does the map tell the truth? The rules against ablation, the picture without the neuron. METHOD section 9.
+
+Per neuron, the rank correlation over pixels of its map with its ablation map; per layer, that of the totals over neurons. In
+the last layer the picture is linear in the neurons, so only inner layers decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from ..maps import LayerMaps
+from ..models import run
+from .planted import white
+from .ranks import correlation, ranks
+from .scene import Scene, View
+from .verdicts import Claim, Condition
+
+NAME, VERSION, OFFSETS, TRUTH, FRAMES = "faithfulness", 1, (0,), True, (3,)
+CLAIMS = (
+    Claim(
+        "faithful",
+        tuple(Condition(f"{what}_{baseline}", 0.9) for baseline in ("zero", "mean") for what in ("pixels", "totals")),
+        ("dead_yet_effective", "last_pixels_zero", "last_totals_zero", "last_pixels_mean", "last_totals_mean"),
+    ),
+)
+CASES = {"faithful": {"the truth, bent": True, "the truth of another neuron": False, "white noise": False}}
+SAMPLED, WHOLE = True, True  # of block 1, 64 output channels are audited; deletion curves take all of them
+MOST = 200  # kernels of a layer that are removed one by one
+PIXELS = 8192  # at which maps are compared, a seeded sample
+REMOVED = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)  # shares of the neurons along a deletion curve
+
+
+def measure(view: View) -> dict[str, float | Tensor]:
+    """Medians (and quartiles) over neurons of the correlation over pixels, the correlation of totals, under both baselines.
+
+    dead_yet_effective : share of the neurons whose map is zero while their removal changes the picture by more than 1e-6.
+    """
+    maps, *truths = view.layers
+    last, result = maps.traced.is_last and maps.name != "planted", {}
+    totals, own, _ = _seen(maps)
+    for truth, baseline in zip(truths, ("zero", "mean")):
+        effects, levels, most = _kept(truth)
+        found = np.array([correlation(a, b) for a, b in zip(own, levels)])
+        name = f"{'last_' if last else ''}{{}}_{baseline}"
+        result[name.format("pixels")] = float(np.median(found))
+        result[name.format("totals")] = correlation(ranks(totals), ranks(effects))
+        result[f"quartiles_{baseline}"] = np.quantile(found, [0.25, 0.75])
+        if baseline == "zero":
+            result["dead_yet_effective"] = float(((totals == 0) & (most > 1e-6)).double().mean())
+    return result
+
+
+def _seen(layer: LayerMaps) -> tuple[Tensor, np.ndarray, Tensor]:
+    """Of the audited neurons: totals (k,), ranks of |C| at the sampled pixels (k, P), largest |C| (k,)."""
+    maps = layer.only(sampled(layer)).tensor().abs().flatten(1)
+    pixels = torch.randperm(maps.shape[1], generator=torch.Generator().manual_seed(0))[:PIXELS]
+    return maps.sum(1), rankdata(maps[:, pixels].cpu().numpy(), axis=1).astype(np.float32), maps.amax(1)
+
+
+_kept = lru_cache(maxsize=16)(_seen)  # the truth is dear, and every rule is compared with the same
+
+
+def sampled(layer: LayerMaps, most: int = MOST, seed: int = 0) -> Tensor:
+    """All columns, all kernels of a small layer, or a seeded sample of the kernels: their positions."""
+    order = torch.randperm(len(layer), generator=torch.Generator().manual_seed(seed))
+    few = len(layer) <= 2 * most or layer.traced.layer.neurons == "columns"
+    return (order if few else order[:most]).sort().values
+
+
+def deletion(maps: LayerMaps, order: Tensor, target: Tensor) -> Tensor:
+    """PSNR in dB against ``target`` (3, H, W) with the first so many neurons of an order set to zero: (len(REMOVED) + 1,)."""
+    first, *later = maps.traced.layers
+    found = []
+    for share in (0.0, *REMOVED):
+        gone = order[: round(share * len(order))]
+        weight = first.weight.clone()
+        if first.neurons == "columns":
+            weight[:, gone] = 0
+        else:
+            i, o = maps.traced.pairs(gone)
+            weight[o, i] = 0
+        picture = run([replace(first, weight=weight), *later], maps.traced.inputs[0])[0].clamp(0, 1)
+        found.append(-10 * (picture - target.to(picture)).square().mean().log10())
+    return torch.stack(found).cpu()
+
+
+def pictures(view: View) -> dict[str, Tensor]:
+    """Deletion curves, most important neuron first: by this rule's totals, by weight norm, by activation norm, at random."""
+    maps, target = view.layer, view.scene.clip.frames[view.frame]
+    layer, x = maps.traced.layer, maps.traced.x
+    norm = layer.weight.flatten(2).norm(dim=2)  # (c_out, c_in)
+    loud = x.flatten(1).norm(dim=1)
+    columns = layer.neurons == "columns"
+    orders = {
+        "totals": maps.totals(),
+        "weight norm": norm.norm(dim=0) if columns else norm.T.flatten(),
+        "activation norm": loud if columns else loud.repeat_interleave(layer.c_out),
+        "random": torch.rand(len(maps), generator=torch.Generator().manual_seed(0)),
+    }
+    return {name: deletion(maps, score.cpu().argsort(descending=True), target) for name, score in orders.items()}
+
+
+def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
+    """Maps beside their truth: a bent copy of it, that of the next neuron, and nothing to do with it."""
+    truth = white(24, scene.clip.size, seed) * (1 + torch.arange(24.0)[:, None, None])
+    cases = {"the truth, bent": truth**3, "the truth of another neuron": truth.roll(7, 0)}
+    cases["white noise"] = white(24, scene.clip.size, seed + 1)
+    return {name: (maps, truth, truth) for name, maps in cases.items()}
