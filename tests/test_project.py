@@ -32,6 +32,7 @@ PATH = [
     "results",
     "plots",
     "charts",
+    "portraits",
 ]
 PATH += ["explorer", "browsers", "study", "cli"]
 

@@ -21,8 +21,8 @@ def explore(model, clip, view=None, **start):
     """Open the explorer: sliders over layers, frames and neurons, and the neurons that paint a chosen pixel.
 
     ``view`` opens a finding's own browser instead: "neurons per pixel", "intensity and edges", "selectivity", "objects",
-    "fluctuation" or "groups". ``start`` may name where it opens: layer, frame, neuron, rule ("paper" or "first_order"), row, col;
-    share, partition or group where the view has them.
+    "fluctuation", "groups" or "faithfulness". ``start`` may name where it opens: layer, frame, neuron, rule ("paper" or
+    "first_order"), row, col; share, partition or group where the view has them.
     """
     if view is not None:
         from .browsers import browse

@@ -23,7 +23,6 @@ from .findings.scene import Scene
 from .plots import RULE_NAMES
 
 FEW = 128  # neurons of a layer that a browser adds up
-SHOWN = 6  # kinds of neurons that the browser of groups offers
 
 
 class Browser(widgets.VBox):
@@ -223,7 +222,7 @@ def fluctuation(o: Opened, **start) -> Browser:
 
 def kinds(o: Opened, **start) -> Browser:
     """Groups of neurons by profile: the mean map of a group, and one of its neurons."""
-    group = widgets.IntSlider(start.get("group", 0), 0, SHOWN - 1, description="group")
+    group = widgets.IntSlider(start.get("group", 0), 0, groups.GROUPS - 1, description="group")
     member = widgets.IntSlider(start.get("neuron", 0), 0, 10**6, description="neuron")
     controls = o.controls(start, group=group, neuron=member)
 
@@ -254,6 +253,29 @@ def kinds(o: Opened, **start) -> Browser:
     return Browser(controls, show)
 
 
+def faithfulness(o: Opened, **start) -> Browser:
+    """One neuron under both rules and as the truth has it."""
+    neuron = widgets.IntSlider(start.get("neuron", 0), 0, 10**6, description="neuron")
+    baseline = widgets.ToggleButtons(options=["zero", "mean"], description="baseline")
+    controls = o.controls(start, neuron=neuron, baseline=baseline)
+    del controls["rule"]
+
+    def show(layer, frame, neuron, baseline):
+        canvas = o.canvas(frame, "paper")
+        controls["neuron"].max = len(canvas[layer]) - 1
+        neuron = min(neuron, len(canvas[layer]) - 1)
+        truth = canvas.with_rule("ablation", baseline)[layer][neuron]
+        found = {f"frame {frame}": o.photo(o.truth(frame))}
+        found[f"<b>{layer}, neuron {neuron}</b>: ablation, {baseline} baseline"] = o.picture(truth)
+        for rule in ("paper", "first_order"):
+            values = o.canvas(frame, rule)[layer][neuron].abs()
+            text = f"{RULE_NAMES[rule]}; rank correlation with ablation {rank_correlation(values, truth):.2f}"
+            found[text] = o.picture(values)
+        return found
+
+    return Browser(controls, show)
+
+
 VIEWS = {
     "neurons per pixel": neurons_per_pixel,
     "intensity and edges": intensity_and_edges,
@@ -261,6 +283,7 @@ VIEWS = {
     "objects": objects,
     "fluctuation": fluctuation,
     "groups": kinds,
+    "faithfulness": faithfulness,
 }
 
 

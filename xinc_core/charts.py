@@ -1,4 +1,4 @@
-"""The figures of the findings: what decides a claim, sorted curves, partitions, instances over time, groups, verdicts."""
+"""The figures of the findings: what decides a claim, sorted curves, partitions, shares of variance, verdicts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,7 @@ import torch
 from torch import Tensor
 
 from . import plots
-from .canvas import Canvas
-from .findings.scene import Scene
 from .findings.table import FINDINGS, STATISTICS
-from .maps import LayerMaps
-
-MARKERS = "osD^v<>pXP*h"
-CATEGORIES = plt.get_cmap("tab20").colors
 
 
 def judged(rows: list[dict], claim, clip: str):
@@ -159,120 +153,3 @@ def verdicts(rows: list[dict], ax: plt.Axes | None = None) -> plt.Axes:
     ax.tick_params(length=0)
     sns.despine(ax=ax, left=True, bottom=True)
     return ax
-
-
-def instances_over_time(models_shares: dict[str, Tensor], scene: Scene, columns: int = 2):
-    """Contribution per instance and frame, a panel per neuron; colour by category, marker by instance, gaps where absent.
-
-    models_shares : panel title → (T, instances), of which region 0, "other", is not drawn.
-    """
-    plots.theme()
-    rows = -(-len(models_shares) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(5.2 * columns, 2.3 * rows + 0.6), sharex=True, squeeze=False)
-    color, marker = _styles(scene)
-    for ax, (title, shares) in zip(axes.flat, models_shares.items()):
-        for number, name in enumerate(scene.partitions["instances"].names[1:], 1):
-            line = 1000 * shares[:, number].numpy()
-            if np.isfinite(line).any():
-                ax.plot(line, color=color[name], marker=marker[name], ms=3, lw=1, markevery=4)
-        ax.set(title=title, xlabel="frame", ylabel="share (‰)")
-    return _categories(fig, scene)
-
-
-def per_instance(canvas: Canvas, scene: Scene, n: int = 2, seed: int = 0):
-    """For n sampled neurons of each layer: mean |C| in every instance over its mean in the picture, one frame."""
-    plots.theme()
-    random, part = torch.Generator().manual_seed(seed), scene.partitions["instances"]
-    labels = part.labels[canvas.frame]
-    shown = [i for i in labels.unique().tolist() if i]
-    fig, axes = plt.subplots(
-        len(canvas.layers), 1, figsize=(10, 1.7 * len(canvas.layers) + 1.6), sharex=True, squeeze=False
-    )
-    color, _ = _styles(scene)
-    for ax, layer in zip(axes[:, 0], canvas):
-        for k, neuron in enumerate(torch.randint(len(layer), (n,), generator=random).tolist()):
-            values = layer[neuron].abs()
-            means = [float(values[labels == i].mean() / values.mean().clamp_min(1e-30)) for i in shown]
-            colors = [color[part.names[i]] for i in shown]
-            ax.bar(
-                np.arange(len(shown)) + 0.4 * k - 0.2,
-                means,
-                0.36,
-                color=colors,
-                alpha=1 - 0.45 * k,
-                label=f"neuron {neuron}",
-            )
-        ax.axhline(1, color="0.35", lw=1, ls="--")
-        ax.set(ylabel="× picture's mean", title=f"{layer.name}, two neurons, {plots.RULE_NAMES[canvas.rule]}")
-    axes[-1, 0].set_xticks(range(len(shown)), [part.names[i] for i in shown], rotation=70, ha="right", fontsize=8)
-    return fig
-
-
-def _styles(scene: Scene) -> tuple[dict[str, tuple], dict[str, str]]:
-    """Colour of an instance by its category, marker by its number in it."""
-    things = [s for s in scene.clip.segments.values() if s.is_thing]
-    kinds = list(dict.fromkeys(s.category for s in things))
-    count: dict[str, int] = dict.fromkeys(kinds, 0)
-    color, marker = {}, {}
-    for s in things:
-        color[s.name], marker[s.name] = (
-            CATEGORIES[kinds.index(s.category) % 20],
-            MARKERS[count[s.category] % len(MARKERS)],
-        )
-        count[s.category] += 1
-    return color, marker
-
-
-def _categories(fig, scene: Scene):
-    color, _ = _styles(scene)
-    kinds = {s.category: color[s.name] for s in scene.clip.segments.values() if s.is_thing}
-    handles = [plt.Line2D([], [], color=c, marker="o", ms=4, label=k) for k, c in kinds.items()]
-    fig.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small")
-    return fig
-
-
-def groups_of(layer: LayerMaps, numbers: np.ndarray, group: np.ndarray, places: np.ndarray, rule: str):
-    """Profiles in the plane, coloured by group; then for each group its mean map and one neuron's."""
-    plots.theme()
-    kinds, colors = range(group.max() + 1), sns.color_palette("colorblind", group.max() + 1)
-    fig = plt.figure(figsize=(13, 3.3))
-    left, right = fig.subfigures(1, 2, width_ratios=(1, 2.6))
-    ax = left.subplots()
-    for k in kinds:
-        ax.plot(*places[group == k].T, ".", ms=4, color=colors[k], label=f"group {k}")
-    ax.set(xticks=[], yticks=[], title=f"{layer.name}: {len(group)} profiles (UMAP)")
-    ax.legend(frameon=False, fontsize="x-small", markerscale=2)
-    axes = right.subplots(2, len(kinds))
-    for k, column in zip(kinds, axes.T):
-        mine = numbers[group == k]
-        few = torch.stack([layer[int(i)].abs() for i in mine[:40]])
-        low, high = few.amin((1, 2), keepdim=True), few.amax((1, 2), keepdim=True)
-        plots.magnitude(
-            ((few - low) / (high - low).clamp_min(1e-30)).mean(0),
-            column[0],
-            f"group {k}: {len(mine)}\nmean of {len(few)}",
-        )
-        plots.magnitude(few[0], column[1], f"neuron {int(mine[0])}")
-        for a in column:
-            plt.setp(a.spines.values(), visible=True, color=colors[k], lw=2)
-    right.supxlabel(f"{rule}; each map on its own scale", fontsize="small", color="0.35")
-    return fig
-
-
-def one_space(places: np.ndarray, keys: list[tuple[str, int, str]]):
-    """The same points by architecture, by layer and by seed; keys : (family, seed, layer) of every point."""
-    plots.theme()
-    fig, axes = plt.subplots(1, 3, figsize=(12, 4.4))
-    for number, (ax, title) in enumerate(zip(axes, ("architecture", "seed", "layer"))):
-        names = sorted({k[number] for k in keys}, key=str if number != 1 else int)
-        palette = {0: plots.FAMILY_COLORS, 2: plots.LAYER_COLORS}.get(number) or dict(
-            zip(names, sns.color_palette("colorblind"))
-        )
-        order = np.random.default_rng(0).permutation(len(keys))  # no name is painted over all others
-        ax.scatter(*places[order].T, c=[palette[keys[i][number]] for i in order], s=4, lw=0)
-        handles = [plt.Line2D([], [], color=palette[n], marker="o", ls="", ms=5, label=str(n)) for n in names]
-        ax.legend(
-            handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, frameon=False, fontsize="x-small"
-        )
-        ax.set(xticks=[], yticks=[], title=f"by {title} (UMAP)")
-    return fig

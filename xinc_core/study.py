@@ -52,6 +52,7 @@ SERIES = (
     Notebook("06_objects_over_time", "Do neurons follow objects?", "objects over time (section 4.5)"),
     Notebook("07_motion", "Is change over time dominated by motion?", "fluctuation and motion (section 4.6)"),
     Notebook("08_neuron_groups", "Do neurons come in kinds?", "groups of neurons (section 4.7)"),
+    Notebook("09_faithfulness", "Do the maps tell the truth?", "an audit against ablation (beyond the paper)"),
     Notebook("12_findings", "Which of the paper's findings survive?", "all verdicts"),
 )
 

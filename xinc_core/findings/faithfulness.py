@@ -6,14 +6,16 @@ the last layer the picture is linear in the neurons, so only inner layers decide
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..canvas import trace
 from ..maps import LayerMaps
 from ..models import run
 from .planted import white
@@ -104,6 +106,22 @@ def pictures(view: View) -> dict[str, Tensor]:
         "random": torch.rand(len(maps), generator=torch.Generator().manual_seed(0)),
     }
     return {name: deletion(maps, score.cpu().argsort(descending=True), target) for name, score in orders.items()}
+
+
+def after_shuffling(model: nn.Module, frame: int, rule: str, n: int = 40, seed: int = 0) -> dict[str, float]:
+    """Per inner layer the median rank correlation over pixels of n neurons' maps before and after all weights behind the
+    layer are shuffled: 1 for maps that do not depend on them."""
+    canvas, found = trace(model, frame, rule), {}
+    for number, name in enumerate(canvas.layers[:-1]):
+        random = torch.Generator().manual_seed(seed)
+        other = copy.deepcopy(model)
+        for layer in other.layers()[number + 1 :]:
+            flat = layer.weight.detach().flatten()
+            layer.weight.detach().copy_(flat[torch.randperm(len(flat), generator=random)].view_as(layer.weight))
+        chosen = torch.randperm(len(canvas[name]), generator=random)[:n]
+        before, after = (c[name].only(chosen).tensor().abs() for c in (canvas, trace(other, frame, rule)))
+        found[name] = float(np.median([correlation(ranks(a), ranks(b)) for a, b in zip(before, after) if a.any()]))
+    return found
 
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:

@@ -124,7 +124,8 @@ class Subset(Rule):
         number[self.positions] = torch.arange(len(self.positions))
         for group in self.rule.groups(len(self.rule.neurons)):
             mine = number[group]
-            yield from mine[mine >= 0].split(max(1, most // self.together) * self.together)
+            if (mine >= 0).any():
+                yield from mine[mine >= 0].split(max(1, most // self.together) * self.together)
 
 
 def whole(size: Sequence[int]) -> Box:
