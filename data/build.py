@@ -72,9 +72,7 @@ def model_table() -> None:
         where = f"frame {facts['frame']} of {facts['clip']}" if "frame" in facts else f"all of {facts['clip']}"
         where += ", mirrored" if facts.get("flipped") else ""
         size = (DATA / "models" / f"{name}.safetensors").stat().st_size / 1e6
-        rows.append(
-            f"| `{name}` | {where} | {facts['seed']} | {facts['epochs']:,} | {facts['psnr']:.2f} dB | {size:.2f} MB |"
-        )
+        rows.append(f"| `{name}` | {where} | {facts['seed']} | {facts['epochs']:,} | {facts['psnr']:.2f} dB | {size:.2f} MB |")
     readme = DATA / "README.md"
     head, mark, _ = readme.read_text().partition("<!-- models -->\n")
     readme.write_text(head + mark + "\n" + "\n".join(rows) + "\n")

@@ -72,9 +72,7 @@ def networks() -> dict:
             NeRV.Config(size=(18, 12), n_frames=2, strides=(3, 2), channels=(2, 3, 2), kernel=5, levels=3)
         ),
         "one_block": lambda: NeRV(NeRV.Config(size=(10, 15), n_frames=2, strides=(5,), channels=(3, 2), levels=3)),
-        "mixed": lambda: Chain(
-            (4, 3), (3, 2, 4, 3, 3), (2, 1, 3, 1), (1, 3, 5, 3), (F.silu, gaussian, torch.sin, identity)
-        ),
+        "mixed": lambda: Chain((4, 3), (3, 2, 4, 3, 3), (2, 1, 3, 1), (1, 3, 5, 3), (F.silu, gaussian, torch.sin, identity)),
         "no_bias": lambda: Chain((5, 4), (2, 3, 2, 3), (2, 2, 1), (3, 3, 3), (F.relu, F.gelu, identity), bias=False),
         "narrow": lambda: Chain((1, 2), (2, 2, 2, 3), (4, 2, 1), (5, 5, 5), (F.gelu, F.gelu, identity)),
         "deep_columns": lambda: Chain(

@@ -36,9 +36,7 @@ def test_shipped_models_reach_the_psnr_in_their_headers():
             model = xc.load_model(name)
             values = [xc.psnr(xc.render(model, f), clip.frames[f]).item() for f in range(0, len(clip), 6)]
             assert abs(sum(values) / len(values) - facts["psnr"]) < 1.5, name
-    assert {"nerv-courtyard", "nerv-bunny", "ffn-courtyard", "ffn-bunny", "ffn-astronaut", "ffn-cat"} <= set(
-        xc.list_models()
-    )
+    assert {"nerv-courtyard", "nerv-bunny", "ffn-courtyard", "ffn-bunny", "ffn-astronaut", "ffn-cat"} <= set(xc.list_models())
 
 
 def test_the_papers_networks_have_the_papers_size():

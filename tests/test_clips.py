@@ -56,11 +56,7 @@ def test_the_scene_holds_what_findings_need(shapes):
               for name, i in kinds.items()}  # fmt: skip
     assert moving == dict(background=False, blue_block=False, green_block=True, chameleon=True, red_disc=True)
     color = {n: shapes.frames.movedim(1, -1)[shapes.labels == i].mean(0) for n, i in kinds.items()}
-    assert (
-        (color["chameleon"] - color["background"]).abs().max()
-        < 0.05
-        < (color["red_disc"] - color["background"]).abs().max()
-    )
+    assert (color["chameleon"] - color["background"]).abs().max() < 0.05 < (color["red_disc"] - color["background"]).abs().max()
     area = (shapes.labels == kinds["blue_block"]).sum((1, 2))
     assert area.min() < 0.7 * area.max() and area[0] == area.max()  # the disc passes in front of it
 

@@ -103,9 +103,7 @@ def test_maps_painted_by_a_partition_are_explained_by_it(regions):
         total = explained.sums_of(planted(painted_by(labels, 6, 0, noise=0.0)), regions)
         assert torch.allclose(explained.explained(total, regions, (name,)), torch.ones(6).double(), atol=1e-5)
         noise = explained.sums_of(planted(white(400, (16, 32), 1)), regions)
-        assert (
-            abs(float(explained.explained(noise, regions, (name,)).mean())) < 0.005
-        )  # adjusted: no reward for regions
+        assert abs(float(explained.explained(noise, regions, (name,)).mean())) < 0.005  # adjusted: no reward for regions
 
 
 def test_flat_and_dead_maps_are_not_scored(regions, maps):

@@ -39,9 +39,7 @@ def test_agreement_is_spearmans_over_pixels_and_over_totals(ffn, rule, monkeypat
 
 def test_in_the_last_layer_first_order_is_the_truth(ffn):
     got = faithfulness.measure(view(ffn, "first_order", "layer3"))
-    assert got["last_pixels_zero"] == pytest.approx(1, abs=1e-3) and got["last_totals_zero"] == pytest.approx(
-        1, abs=1e-6
-    )
+    assert got["last_pixels_zero"] == pytest.approx(1, abs=1e-3) and got["last_totals_zero"] == pytest.approx(1, abs=1e-6)
 
 
 def test_the_dead_are_those_whose_removal_changes_the_picture_all_the_same(ffn):
@@ -117,7 +115,5 @@ def test_captums_conductance_sides_with_the_first_order_rule(ffn):
         got = method.attribute(code, target=channel, n_steps=8, attribute_to_layer_input=True)
         total += (got[0] if isinstance(got, tuple) else got)[0].detach().abs().sum(0)
     truth = canvas["layer2"].totals()
-    rank = {
-        rule: spearmanr(canvas.with_rule(rule)["layer2"].totals(), truth).statistic for rule in ("paper", "first_order")
-    }
+    rank = {rule: spearmanr(canvas.with_rule(rule)["layer2"].totals(), truth).statistic for rule in ("paper", "first_order")}
     assert rank["paper"] < spearmanr(total, truth).statistic and rank["first_order"] > 0.9

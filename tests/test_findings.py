@@ -125,11 +125,12 @@ def test_an_edge_bias_through_trace(scene, rule):
 def test_neurons_that_paint_cells_or_colours_through_trace(scene, rule):
     over, agnostic = selectivity.CLAIMS
     cells = still(lambda s: painted_by(scene.labels("grid", T), 40, s))
-    colours = still(
-        lambda s: painted_by(scene.labels("RGB", T), 40, s) + painted_by(scene.labels("Gabor (paper)", T), 40, s + 9)
-    )
+    colours = still(lambda s: painted_by(scene.labels("RGB", T), 40, s) + painted_by(scene.labels("Gabor (paper)", T), 40, s + 9))
+    both = [3 * a + b for a, b in zip(cells, colours)]  # place above all, but colour too
+    assert state(selectivity, over, cells, T, rule, scene) is False
+    assert state(selectivity, agnostic, cells, T, rule, scene) is not True
+    assert state(selectivity, agnostic, both, T, rule, scene) is False
     for claim in (over, agnostic):
-        assert state(selectivity, claim, cells, T, rule, scene) is False, claim.finding
         assert state(selectivity, claim, colours, T, rule, scene) is True, claim.finding
 
 
@@ -217,9 +218,7 @@ def test_profiles_are_normalised_means(scene):
     maps, labels = white(5, scene.clip.size, 0) * torch.arange(5)[:, None, None], scene.labels("RGB", T)
     numbers, found = groups.profiles(planted(maps), labels)
     assert numbers.tolist() == [1, 2, 3, 4]  # the first is dead
-    scaled = (maps[1:] - maps[1:].amin((1, 2), keepdim=True)) / (maps[1:].amax((1, 2)) - maps[1:].amin((1, 2)))[
-        :, None, None
-    ]
+    scaled = (maps[1:] - maps[1:].amin((1, 2), keepdim=True)) / (maps[1:].amax((1, 2)) - maps[1:].amin((1, 2)))[:, None, None]
     want = torch.stack([scaled[:, labels == r].mean(1) for r in range(32)], 1)
     assert torch.allclose(found.float(), want, atol=1e-3)
 

@@ -58,9 +58,7 @@ def test_imports_run_one_way():
 
 def test_the_core_imports_four_libraries():
     code = "import sys, xinc_core, xinc_core.training; print(*{m.split('.')[0] for m in sys.modules})"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
     assert not {"matplotlib", "seaborn", "sklearn", "skimage", "ipywidgets", "papermill", "av", "PIL"} & set(loaded)
 
 
@@ -72,12 +70,7 @@ def lines_of_code(file):
             held |= set(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
             held -= set(range(body[0].lineno, body[0].end_lineno + 1))
     return len(held)
 

@@ -39,10 +39,7 @@ def test_partial_correlation_equals_the_loop_over_bins(light, edge):
     a, b, given = edge + 0.1 * noise(), edge, light
     levels = [stats.rankdata(x.flatten().numpy()) for x in (a, b, given)]
     number = np.minimum(((levels[2] - 1) * 50 / levels[2].size).astype(int), 49)
-    left = [
-        np.concatenate([r[number == k] - r[number == k].mean() for k in range(50) if (number == k).any()])
-        for r in levels
-    ]
+    left = [np.concatenate([r[number == k] - r[number == k].mean() for k in range(50) if (number == k).any()]) for r in levels]
     want = np.corrcoef(left[0], left[1])[0, 1]
     assert ranks.partial_rank_correlation(a, b, given) == pytest.approx(want, abs=1e-9)
 

@@ -81,9 +81,7 @@ def test_help_has_examples(capsys):
 
 
 def test_a_notebook_runs_headless_with_parameters(tmp_path):
-    table = study.run_study(
-        ["00"], tmp_path / "out", tmp_path / "figures", {"clip": "bunny", "frame": 3}, progress=False
-    )
+    table = study.run_study(["00"], tmp_path / "out", tmp_path / "figures", {"clip": "bunny", "frame": 3}, progress=False)
     assert table == tmp_path / "figures" / "findings.csv"
     assert (tmp_path / "figures" / "00_start_here.png").exists()
     assert "bunny" in (tmp_path / "out" / "00_start_here.ipynb").read_text()

@@ -32,9 +32,7 @@ class Browser(widgets.VBox):
         self.controls, self._show, self._quiet = controls, show, False
         self.images: list[widgets.Image] = []
         self.captions: list[widgets.HTML] = []
-        self._cells = widgets.GridBox(
-            layout=widgets.Layout(grid_template_columns="repeat(2, max-content)", grid_gap="4px")
-        )
+        self._cells = widgets.GridBox(layout=widgets.Layout(grid_template_columns="repeat(2, max-content)", grid_gap="4px"))
         super().__init__([*controls.values(), self._cells])
         for control in controls.values():
             control.observe(self._moved, "value")
@@ -83,9 +81,7 @@ class Opened:
         wide = dict(layout=widgets.Layout(width="420px"), style={"description_width": "80px"})
         frame = min(max(start.get("frame", first), first), last)
         usual = dict(
-            layer=widgets.SelectionSlider(
-                options=layers, value=start.get("layer", layers[-2]), description="layer", **wide
-            ),
+            layer=widgets.SelectionSlider(options=layers, value=start.get("layer", layers[-2]), description="layer", **wide),
             frame=widgets.IntSlider(frame, first, last, description="frame", disabled=last == first, **wide),
             rule=widgets.ToggleButtons(
                 options=[(RULE_NAMES[r], r) for r in ("paper", "first_order")],
@@ -158,15 +154,11 @@ def selectivity(o: Opened, **start) -> Browser:
         neuron, labels = min(neuron, len(maps) - 1), o.scene.labels(partition, o.canvas(frame, rule).frame)
         values = maps[neuron].abs()
         area = torch.bincount(labels.flatten())
-        ratio = (
-            torch.bincount(labels.flatten(), values.flatten().double()) / area / values.double().mean().clamp_min(1e-30)
-        )
+        ratio = torch.bincount(labels.flatten(), values.flatten().double()) / area / values.double().mean().clamp_min(1e-30)
         return {
             f"frame {frame}": o.photo(o.truth(frame)),
             f"<b>{layer}, neuron {neuron}</b> of {len(maps):,}": o.picture(values),
-            f"mean per {partition} region / picture's mean; brightest = {float(ratio.max()):.2f}×": o.picture(
-                ratio[labels]
-            ),
+            f"mean per {partition} region / picture's mean; brightest = {float(ratio.max()):.2f}×": o.picture(ratio[labels]),
         }
 
     return Browser(controls, show)
@@ -210,9 +202,7 @@ def fluctuation(o: Opened, **start) -> Browser:
         change = (o.canvas(frame, rule).image - o.canvas(frame - 1, rule).image).abs().sum(0)
         return {
             f"<b>{layer}</b>, fluctuation of {len(now)} of {n:,} neurons": o.picture(f),
-            f"flow up to {float(flow.max()):.1f} pixels; rank correlation {rank_correlation(f, flow):.2f}": o.picture(
-                flow
-            ),
+            f"flow up to {float(flow.max()):.1f} pixels; rank correlation {rank_correlation(f, flow):.2f}": o.picture(flow),
             f"frame {frame}": o.photo(o.truth(frame)),
             f"change of the picture; rank correlation {rank_correlation(f, change):.2f}": o.picture(change),
         }
@@ -243,9 +233,7 @@ def kinds(o: Opened, **start) -> Browser:
         mean = scaled[mine].mean(0)
         return {
             f"frame {frame}": o.photo(o.truth(frame)),
-            f"<b>{layer}, group {group}</b>: mean map of {len(mine)} of {len(maps)} neurons ({n:,} in all)": o.picture(
-                mean
-            ),
+            f"<b>{layer}, group {group}</b>: mean map of {len(mine)} of {len(maps)} neurons ({n:,} in all)": o.picture(mean),
             f"its neuron {int(numbers[chosen])}": o.picture(maps[chosen]),
             "the same over the frame": overlay_png(o.truth(frame), maps[chosen], o.scale),
         }

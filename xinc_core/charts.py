@@ -113,9 +113,7 @@ def shapley(rows: list[dict], clip: str):
     fig, axes = plt.subplots(1, len(families), figsize=(5.2 * len(families), 3.4), sharey=True, squeeze=False)
     for ax, family in zip(axes[0], families):
         layers = list(dict.fromkeys(k[1] for k in own if k[0] == family and k[1] != "all"))
-        bars = [
-            (layer, rule) for layer in layers for rule in plots.RULE_NAMES if (family, layer, rule, "r2_joint") in own
-        ]
+        bars = [(layer, rule) for layer in layers for rule in plots.RULE_NAMES if (family, layer, rule, "r2_joint") in own]
         base = np.zeros(len(bars))
         for part in ("grid", "RGB", "Gabor", "instances"):
             shares = np.array([float(own.get((family, *bar, f"shapley_{part}"), 0)) for bar in bars])

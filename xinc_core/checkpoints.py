@@ -94,9 +94,7 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
         raise FileNotFoundError(f"no model {str(source)!r}: neither a file nor one of {', '.join(list_models())}")
     if path.suffix == ".safetensors":
         if size is not None or n_frames is not None:
-            raise ValueError(
-                f"{str(source)!r} carries its own size and length; size and n_frames are for the authors' files"
-            )
+            raise ValueError(f"{str(source)!r} carries its own size and length; size and n_frames are for the authors' files")
         model = _load_own(path)
     else:
         model = _load_authors(path, size, n_frames)
@@ -195,9 +193,7 @@ def _load_authors(path: Path, size, n_frames) -> nn.Module:
         if n_frames is None:
             raise ValueError(f"{str(path)!r} carries no length: say n_frames=…, the number of frames it was fitted to")
         return _authors_nerv(state, tuple(size), n_frames, path)
-    raise ValueError(
-        f"{str(path)!r} is neither an FFN nor a NeRV checkpoint; its first tensor is {next(iter(state))!r}"
-    )
+    raise ValueError(f"{str(path)!r} is neither an FFN nor a NeRV checkpoint; its first tensor is {next(iter(state))!r}")
 
 
 def _authors_ffn(state: dict[str, Tensor], size: tuple[int, int], path: Path) -> nn.Module:

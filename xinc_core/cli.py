@@ -74,9 +74,7 @@ def _fit(args) -> None:
 def _fitted(args, clip, state: Path, options: dict):
     import xinc_core as xc
 
-    return xc.fit(
-        args.family, clip, args.frame, args.seed, args.epochs, args.lr, args.device, checkpoint=state, **options
-    )
+    return xc.fit(args.family, clip, args.frame, args.seed, args.epochs, args.lr, args.device, checkpoint=state, **options)
 
 
 def _models(args) -> None:
@@ -84,9 +82,7 @@ def _models(args) -> None:
 
     for name, facts in list_models().items():
         where = f"frame {facts['frame']}" if "frame" in facts else "all frames"
-        print(
-            f"{name:24} {facts['psnr']:6.2f} dB  {facts['clip']}, {where}, seed {facts['seed']}, {facts['epochs']} epochs"
-        )
+        print(f"{name:24} {facts['psnr']:6.2f} dB  {facts['clip']}, {where}, seed {facts['seed']}, {facts['epochs']} epochs")
 
 
 def _clips(args) -> None:
@@ -108,9 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    study = add(
-        "study", _study, "run the notebook series into figures and a findings table", "xinc study --notebooks 00 02"
-    )
+    study = add("study", _study, "run the notebook series into figures and a findings table", "xinc study --notebooks 00 02")
     study.add_argument("--notebooks", nargs="+", metavar="NN", help="only these, by number or name")
     study.add_argument("--out", default="runs/study", help="folder of the executed notebooks (%(default)s)")
     study.add_argument("--figures", help="folder of figures and tables (figures/; with -p OUT/figures)")

@@ -135,9 +135,7 @@ def load_clip(
         return clip
     path = Path(source)
     if not path.exists():
-        raise FileNotFoundError(
-            f"no clip {str(source)!r}: neither a file or folder nor one of {', '.join(list_clips())}"
-        )
+        raise FileNotFoundError(f"no clip {str(source)!r}: neither a file or folder nor one of {', '.join(list_clips())}")
     images, fps = _images(path, keep)
     shape: Callable = lambda image: _fit(image, size, crop)  # noqa: E731
     frames = [np.asarray(shape(image)) for image in images]

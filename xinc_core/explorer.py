@@ -217,9 +217,7 @@ def _check(model, clip, canvas, layer, neuron, rule, row, col) -> None:
     if n_frames not in (None, len(clip)):
         raise ValueError(f"the model has {n_frames} frames, the clip {len(clip)}; cut the clip: clip[start:stop:step]")
     if canvas.frame >= len(clip):
-        raise ValueError(
-            f"the model was fitted to frame {canvas.frame} of its clip, and this one has {len(clip)} frames"
-        )
+        raise ValueError(f"the model was fitted to frame {canvas.frame} of its clip, and this one has {len(clip)} frames")
     if rule not in ("paper", "first_order"):
         raise ValueError(f"the explorer shows rule 'paper' or 'first_order', not {rule!r}")
     maps = canvas[layer or canvas.layers[-1]]

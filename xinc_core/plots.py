@@ -107,9 +107,7 @@ def totals(layers: dict[str, Tensor], ax: plt.Axes | None = None, colors: dict |
     for name, values in layers.items():
         held = values.sort(descending=True).values.cumsum(0) / values.sum()
         share = np.arange(1, len(held) + 1) / len(held)
-        ax.plot(
-            100 * share, 100 * held.numpy(), label=f"{name} ({len(held):,})", color=(colors or LAYER_COLORS).get(name)
-        )
+        ax.plot(100 * share, 100 * held.numpy(), label=f"{name} ({len(held):,})", color=(colors or LAYER_COLORS).get(name))
     ax.plot([0, 100], [0, 100], color="0.7", lw=1, ls=":", label="all alike")
     ax.set(xlabel="neurons, largest first (%)", ylabel="share of the layer's contribution (%)")
     ax.legend(frameon=False)

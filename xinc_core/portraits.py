@@ -43,9 +43,7 @@ def per_instance(canvas: Canvas, scene: Scene, n: int = 2, seed: int = 0):
     random, part = torch.Generator().manual_seed(seed), scene.partitions["instances"]
     labels = part.labels[canvas.frame]
     shown = [i for i in labels.unique().tolist() if i]
-    fig, axes = plt.subplots(
-        len(canvas.layers), 1, figsize=(10, 1.7 * len(canvas.layers) + 1.6), sharex=True, squeeze=False
-    )
+    fig, axes = plt.subplots(len(canvas.layers), 1, figsize=(10, 1.7 * len(canvas.layers) + 1.6), sharex=True, squeeze=False)
     color, _ = _styles(scene)
     for ax, layer in zip(axes[:, 0], canvas):
         for k, neuron in enumerate(torch.randint(len(layer), (n,), generator=random).tolist()):
@@ -123,15 +121,11 @@ def one_space(places: np.ndarray, keys: list[tuple[str, int, str]]):
     fig, axes = plt.subplots(1, 3, figsize=(12, 4.4))
     for number, (ax, title) in enumerate(zip(axes, ("architecture", "seed", "layer"))):
         names = sorted({k[number] for k in keys}, key=str if number != 1 else int)
-        palette = {0: plots.FAMILY_COLORS, 2: plots.LAYER_COLORS}.get(number) or dict(
-            zip(names, sns.color_palette("colorblind"))
-        )
+        palette = {0: plots.FAMILY_COLORS, 2: plots.LAYER_COLORS}.get(number) or dict(zip(names, sns.color_palette("colorblind")))
         order = np.random.default_rng(0).permutation(len(keys))  # no name is painted over all others
         ax.scatter(*places[order].T, c=[palette[keys[i][number]] for i in order], s=4, lw=0)
         handles = [plt.Line2D([], [], color=palette[n], marker="o", ls="", ms=5, label=str(n)) for n in names]
-        ax.legend(
-            handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, frameon=False, fontsize="x-small"
-        )
+        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, frameon=False, fontsize="x-small")
         ax.set(xticks=[], yticks=[], title=f"by {title} (UMAP)")
     return fig
 
@@ -143,9 +137,7 @@ def agreement(model, clip, frame: int, layer: str, n: int = 40, seed: int = 0):
     seen = {rule: canvas.with_rule(rule)[layer] for rule in ("paper", "first_order", "ablation")}
     chosen = torch.randperm(len(seen["paper"]), generator=torch.Generator().manual_seed(seed))[:n]
     maps = {rule: maps.only(chosen).tensor().abs() for rule, maps in seen.items()}
-    agree = [
-        [rank_correlation(a, b) for a, b in zip(maps[rule], maps["ablation"])] for rule in ("paper", "first_order")
-    ]
+    agree = [[rank_correlation(a, b) for a, b in zip(maps[rule], maps["ablation"])] for rule in ("paper", "first_order")]
     fig, axes = plots.grid(2, 4, clip.size, width=2.6)
     for row, k in zip(axes, (int(np.argmax(agree[0])), int(np.argmin(agree[0])))):
         plots.image(clip.frames[canvas.frame], row[0], f"{layer}, neuron {int(chosen[k])}")
@@ -173,7 +165,5 @@ def deletion(found: dict[str, dict[str, dict]], family: str):
             )
         ax.set(title=f"{family}, {layer}", xlabel="neurons removed (%)")
     axes[0, 0].set_ylabel("PSNR (dB)")
-    fig.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize="small"
-    )
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize="small")
     return fig

@@ -107,9 +107,7 @@ def clusters(clip: Clip) -> tuple[Partition, ...]:
     try:
         with np.load(path) as file:
             if str(file["key"]) == key:
-                return tuple(
-                    _named(n, torch.from_numpy(file[n].astype(np.int64)), int(file[n].max()) + 1) for n in makers
-                )
+                return tuple(_named(n, torch.from_numpy(file[n].astype(np.int64)), int(file[n].max()) + 1) for n in makers)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         pass  # not there, or not whole: made below
     found = tuple(make(clip) for make in makers.values())

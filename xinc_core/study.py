@@ -37,13 +37,9 @@ class Notebook:
 SERIES = (
     Notebook("00_start_here", "Which neuron paints which pixel?", "the contribution map (section 3)"),
     Notebook("01_fit_a_network", "How does a network learn a picture?", "the networks (section 4.1)"),
-    Notebook(
-        "02_contribution_maps", "What do a network's maps look like, and do they add up?", "the canvas (section 3)"
-    ),
+    Notebook("02_contribution_maps", "What do a network's maps look like, and do they add up?", "the canvas (section 3)"),
     Notebook("03_distributed", "How many neurons paint a pixel?", "the representation is distributed (section 4.2)"),
-    Notebook(
-        "04_intensity_and_edges", "Do neurons care about more than brightness?", "heatmaps and edges (section 4.3)"
-    ),
+    Notebook("04_intensity_and_edges", "Do neurons care about more than brightness?", "heatmaps and edges (section 4.3)"),
     Notebook(
         "05_what_neurons_care_about",
         "What do neurons care about: colour, edges or place?",

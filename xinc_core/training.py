@@ -166,9 +166,7 @@ def _recipe(family: str, epochs: int | None, lr: float | None) -> Recipe:
     chosen = {k: v for k, v in dict(epochs=epochs, lr=lr).items() if v is not None}
     recipe = replace(RECIPES[family], **chosen)
     if recipe.epochs < 1 or recipe.lr <= 0:
-        raise ValueError(
-            f"a fit needs at least one epoch and a positive rate, not epochs={recipe.epochs}, lr={recipe.lr}"
-        )
+        raise ValueError(f"a fit needs at least one epoch and a positive rate, not epochs={recipe.epochs}, lr={recipe.lr}")
     return recipe
 
 
@@ -188,9 +186,7 @@ class _Run:
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception:  # noqa: BLE001 - the unpickler raises many kinds
-            raise ValueError(
-                f"{str(self.path)!r} cannot be read as the state of a fit; delete it to start anew"
-            ) from None
+            raise ValueError(f"{str(self.path)!r} cannot be read as the state of a fit; delete it to start anew") from None
         if state["key"] != self.key:
             raise ValueError(
                 f"{str(self.path)!r} belongs to another fit (other clip, seed, recipe or shape); "

@@ -108,9 +108,7 @@ def measure(model, rule: str, rate: float) -> list[dict]:
 def main() -> None:
     rate = write_rate()
     print(f"write rate {rate / 1e9:.1f} GB/s, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(
-        "family, layer, rule, neurons, totals+heatmap s, one neuron ms, peak MB, literal paper s, × faster, × write time"
-    )
+    print("family, layer, rule, neurons, totals+heatmap s, one neuron ms, peak MB, literal paper s, × faster, × write time")
     rows = [row for m in networks().values() for rule in ("paper", "first_order") for row in measure(m, rule, rate)]
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(dict(write_gb_s=rate / 1e9, threads=torch.get_num_threads(), rows=rows), indent=1))

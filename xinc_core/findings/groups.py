@@ -131,9 +131,7 @@ def _silhouette(vectors: np.ndarray, seed: int) -> float:
 
 def _gaussians(vectors: np.ndarray, seed: int) -> np.ndarray:
     covariance = np.cov(vectors.T)
-    return np.random.default_rng(seed).multivariate_normal(
-        vectors.mean(0), covariance, len(vectors), check_valid="ignore"
-    )
+    return np.random.default_rng(seed).multivariate_normal(vectors.mean(0), covariance, len(vectors), check_valid="ignore")
 
 
 def _best(a: np.ndarray, b: np.ndarray) -> float:

@@ -92,9 +92,7 @@ def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
         cases["colour and texture"].append(painted_by(colour, 48, seed))
         shown = things.labels[t]
         number = 1 + torch.arange(48) % (things.n_regions - 1)
-        cases["one object each"].append(
-            (shown == number[:, None, None]).float() + 0.3 * white(48, shown.shape, seed + t)
-        )
+        cases["one object each"].append((shown == number[:, None, None]).float() + 0.3 * white(48, shown.shape, seed + t))
     return {name: tuple(maps) for name, maps in cases.items()}
 
 

@@ -56,9 +56,7 @@ def partial_rank_correlation(a: Tensor, b: Tensor, *given: Tensor, also: Sequenc
     return correlation(control.residual(ranks(a)), control.residual(ranks(b)))
 
 
-def partial_shift_null(
-    moved: Tensor, b: Tensor, given: Tensor, step: int = 1, n: int = 200, seed: int = 0
-) -> np.ndarray:
+def partial_shift_null(moved: Tensor, b: Tensor, given: Tensor, step: int = 1, n: int = 200, seed: int = 0) -> np.ndarray:
     """``partial_rank_correlation(shifted, b, given)`` for up to n toroidal shifts of ``moved`` (H, W), none of them zero."""
     control, (H, W) = Control(given), moved.shape
     fixed, values = control.residual(ranks(b)), ranks(moved).reshape(H, W)

@@ -131,17 +131,14 @@ def _judged(claim: Claim, table: pd.DataFrame, clip: str, family: str, rule: str
     fits = per_fit(table)
     if not any(c.applies(fits) for c in claim.conditions):
         return []
-    rows, states = [], []
+    rows, states = [], {}
     for layer, here in fits.groupby("layer", sort=False):
-        if not any(c.applies(here) for c in claim.conditions):
-            continue
-        state = claim.state(here)
-        mine = table[table.layer == layer]
-        if _hangs_on_the_bias(claim, mine):
-            state = None
-        passes = claim.untrained_fails and claim.state(per_fit(mine, "untrained")) is True
-        word = _word([state], sound and not passes)
-        states += [] if passes else [state]
+        mine, word = table[table.layer == layer], ""
+        if any(c.applies(here) for c in claim.conditions):
+            state = None if _hangs_on_the_bias(claim, mine) else claim.state(here)
+            passes = claim.untrained_fails and claim.state(per_fit(mine, "untrained")) is True
+            word = _word([state], sound and not passes)
+            states[layer] = (state, passes)
         for name in [*claim.statistics, *(f"untrained_{s}" for s in claim.statistics)]:
             values = here[name].dropna() if name in here else []
             if len(values):
@@ -150,10 +147,11 @@ def _judged(claim: Claim, table: pd.DataFrame, clip: str, family: str, rule: str
                 held = _all(c.state(here) for c in conditions) if conditions else ""
                 rows.append(_row(claim, family, layer, rule, clip, statistic=name, value=values.mean(), low=low,
                                  high=high, n_units=len(values), holds=held, verdict=word if conditions else ""))  # fmt: skip
-    share = sum(s is True for s in states) / len({row["layer"] for row in rows})
+    counted = [state for state, passes in states.values() if not passes]
+    share = sum(state is True for state in counted) / len(states)
     seeds = fits.index.get_level_values("seed").nunique()
     rows.append(_row(claim, family, "all", rule, clip, statistic="layers_where_it_holds", value=share, n_units=seeds,
-                     holds=_all(states), verdict=_word(states, sound)))  # fmt: skip
+                     holds=_all(counted), verdict=_word(counted, sound)))  # fmt: skip
     return rows
 
 

@@ -119,9 +119,7 @@ def check_chain(layers: Sequence[Layer]) -> None:
     """Refuse chains whose maps would not mean what they say."""
     last = layers[-1]
     if last.stride != 1 or last.activation is not identity:
-        raise ValueError(
-            f"the last layer, {last.name}, must be linear and of stride 1: add an identity layer behind it"
-        )
+        raise ValueError(f"the last layer, {last.name}, must be linear and of stride 1: add an identity layer behind it")
     for layer in layers:
         if layer.neurons == "columns" and (layer.kernel, layer.stride) != (1, 1):
             raise ValueError(f"{layer.name} has columns as neurons, which needs kernel 1 and stride 1")

@@ -42,9 +42,7 @@ class NeRVConfig:
                 f"{self.size[0]}×{self.size[1]}; crop the clip, or choose other strides"
             )
         if len(self.channels) != len(self.strides) + 1:
-            raise ValueError(
-                f"{len(self.strides)} strides need {len(self.strides) + 1} channel counts, not {len(self.channels)}"
-            )
+            raise ValueError(f"{len(self.strides)} strides need {len(self.strides) + 1} channel counts, not {len(self.channels)}")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel sizes are odd, not {self.kernel}")
 
@@ -96,9 +94,7 @@ class NeRV(nn.Module):
         self.config = config
         c, k = config.channels, config.kernel
         self.expand = nn.Conv2d(2 * config.levels, c[0] * prod(config.grid), 1)
-        self.blocks = nn.ModuleList(
-            nn.Conv2d(a, b * s * s, k, padding=k // 2) for a, b, s in zip(c, c[1:], config.strides)
-        )
+        self.blocks = nn.ModuleList(nn.Conv2d(a, b * s * s, k, padding=k // 2) for a, b, s in zip(c, c[1:], config.strides))
         self.head = nn.Conv2d(c[-1], 3, k, padding=k // 2)
 
     def encode(self, t: Tensor) -> Tensor:
@@ -124,7 +120,6 @@ class NeRV(nn.Module):
     def layers(self) -> tuple[Layer, ...]:
         """block1 … blockN and head; their neurons are kernels (i, o')."""
         blocks = [
-            Layer(f"block{i}", m.weight, m.bias, s, F.gelu)
-            for i, (m, s) in enumerate(zip(self.blocks, self.config.strides), 1)
+            Layer(f"block{i}", m.weight, m.bias, s, F.gelu) for i, (m, s) in enumerate(zip(self.blocks, self.config.strides), 1)
         ]
         return *blocks, Layer("head", self.head.weight, self.head.bias, 1, identity)

@@ -160,9 +160,7 @@ def _window_sum(t: Tensor, dim: int, kernel: int, factor: int, phase: int, out: 
     """One phase of the window sums along one padded side of t."""
     n, reach = out.shape[dim], (t.shape[dim] - out.shape[dim]) // 2
     counts = Counter((phase + j) // factor for j in range(-(kernel // 2), kernel // 2 + 1))
-    (first, weight), *others = sorted(
-        ((t.narrow(dim, reach + d, n), c) for d, c in counts.items()), key=lambda tc: tc[1]
-    )
+    (first, weight), *others = sorted(((t.narrow(dim, reach + d, n), c) for d, c in counts.items()), key=lambda tc: tc[1])
     torch.mul(first, weight, out=out) if weight > 1 or not others else None
     for i, (other, alpha) in enumerate(others):
         torch.add(out if i or weight > 1 else first, other, alpha=alpha, out=out)
