@@ -1,4 +1,4 @@
-"""The first notebook in a real JupyterLab in a real browser: it runs, every slider moves, the picture follows."""
+"""The notebooks in a real JupyterLab in a real browser: they run, the sliders move, the pictures follow."""
 
 import os
 import shutil
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from conftest import missing
+
+from xinc_core.study import SERIES
 
 ROOT = Path(__file__).resolve().parent.parent
 ARTIFACTS = ROOT / "test-artifacts"
@@ -57,7 +59,7 @@ def page():
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=shutil.which(browser), args=FLAGS)
         page = chromium.new_page(viewport={"width": 1280, "height": 1400})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(180_000)
         yield page
         chromium.close()
 
@@ -125,4 +127,25 @@ def test_the_first_notebook_in_jupyterlab(lab, page):
         moved(0, lambda: page.keyboard.press("ArrowRight"))
     page.screenshot(path=ARTIFACTS / "00_pixel.png")
     assert page.get_by_text("make up 90 % of this pixel").count()
+    assert not errors, errors
+
+
+@pytest.mark.parametrize("name", [n.name for n in SERIES if n.name != "00_start_here"])
+def test_every_notebook_runs_in_jupyterlab_and_its_pictures_follow_the_layer(lab, page, name):
+    ARTIFACTS.mkdir(exist_ok=True)
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    run_all(page, lab(name))
+    assert not page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr'] .ansi-red-fg").count()
+
+    def pictures():
+        return [image.get_attribute("src") for image in page.locator("img.widget-image:visible").all()]
+
+    before = wait_until(pictures)
+    handle = slider(page, "layer")
+    handle.scroll_into_view_if_needed()
+    handle.focus()
+    page.keyboard.press("ArrowRight")
+    wait_until(lambda: pictures() != before, every=0.05)
+    page.screenshot(path=ARTIFACTS / f"{name}.png")
     assert not errors, errors

@@ -7,13 +7,16 @@ correlates with flow beyond the sharp one; so the change is held fixed at severa
 
 from __future__ import annotations
 
+from functools import lru_cache
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from .planted import white
-from .ranks import Control, auc, correlation, partial_rank_correlation, rank_correlation, ranks
+from .ranks import Control, auc, correlation, rank_correlation, ranks
 from .scene import Scene, View
 from .verdicts import Claim, Condition
 
@@ -42,17 +45,16 @@ BLURS = (5, 9, 17, 33, 65)  # sides, in pixels, of the windows over which the pi
 def measure(view: View) -> dict[str, float]:
     """Correlations of the fluctuation with flow and edges, the null of other times' flow, and how well it finds what moves."""
     scene, t = view.scene, view.frame
-    change = (view.pictures[1] - view.pictures[0]).abs().sum(0)
-    f, flow, edge = fluctuation(*view.layers), scene.flow(t), scene.edges(t)
-    around, other = [blurred(change, side) for side in BLURS], range(APART, len(scene.clip) - 1 - APART)
-    fixed = Control(change, edge, also=around)
-    left = fixed.residual(ranks(f))
-    null = [correlation(left, fixed.residual(ranks(scene.flow(_later(t, k, scene))))) for k in other]
+    fixed = _held_fixed(scene, t, *view.pictures)
+    f, flow, edge, change = fluctuation(*view.layers), scene.flow(t), scene.edges(t), fixed.change
+    left = fixed.given_edges.residual(ranks(f))
+    null = [correlation(left, other) for other in fixed.other_times]
+    given_flow = (fixed.given_flow.residual(ranks(x)) for x in (f, edge))
     found = dict(
         rank_flow=rank_correlation(f, flow),
         rank_edges=rank_correlation(f, edge),
-        partial_flow=correlation(left, fixed.residual(ranks(flow))),
-        partial_edges=partial_rank_correlation(f, edge, change, flow, also=around),
+        partial_flow=correlation(left, fixed.given_edges.residual(ranks(flow))),
+        partial_edges=correlation(*given_flow),
         time_null=float(np.quantile(null, 0.975)) if null else float("nan"),
     )
     if scene.has_masks:
@@ -62,6 +64,18 @@ def measure(view: View) -> dict[str, float]:
             found[f"auc_moving{name}"] = auc(score[~uncovered], now[~uncovered])
             found[f"auc_uncovered{name}"] = auc(score[~now], uncovered[~now])
     return found
+
+
+@lru_cache(maxsize=2)
+def _held_fixed(scene: Scene, t: int, before: Tensor, now: Tensor) -> SimpleNamespace:
+    """What is the same for all layers of a network: the picture's change, what is held fixed, the flow at other times."""
+    change = (now - before).abs().sum(0)
+    around = [blurred(change, side) for side in BLURS]
+    given_edges = Control(change, scene.edges(t), also=around)
+    times = (_later(t, k, scene) for k in range(APART, len(scene.clip) - 1 - APART))
+    other_times = [given_edges.residual(ranks(scene.flow(other))) for other in times]
+    given_flow = Control(change, scene.flow(t), also=around)
+    return SimpleNamespace(change=change, given_edges=given_edges, given_flow=given_flow, other_times=other_times)
 
 
 def _later(t: int, k: int, scene: Scene) -> int:

@@ -159,6 +159,7 @@ def verdict_table(rows: Iterable[dict]) -> str:
     cell = {(row["finding"], row["clip"], row["family"], row["rule"]): row["verdict"] for row in own}
     head = ["finding", "clip", *(f"{family}, `{rule}`" for family, rule in columns)]
     lines = [head, ["---"] * len(head)]
-    for finding, clip in dict.fromkeys((row["finding"], row["clip"]) for row in own):
+    pairs = dict.fromkeys((row["finding"], row["clip"]) for row in own)
+    for finding, clip in sorted(pairs, key=lambda pair: list(FINDINGS).index(pair[0])):
         lines.append([FINDINGS[finding], clip, *(cell.get((finding, clip, *column), "–") for column in columns)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
