@@ -145,7 +145,7 @@ def test_every_notebook_runs_in_jupyterlab_and_its_pictures_follow_the_layer(lab
     handle = slider(page, "layer")
     handle.scroll_into_view_if_needed()
     handle.focus()
-    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
     wait_until(lambda: pictures() != before, every=0.05)
     page.screenshot(path=ARTIFACTS / f"{name}.png")
     assert not errors, errors
