@@ -28,8 +28,9 @@ FEW = 128  # neurons of a layer that a browser adds up
 class Browser(widgets.VBox):
     """Controls, and the pictures that ``show(**values)`` returns for them: caption → PNG."""
 
-    def __init__(self, controls: dict[str, widgets.Widget], show: Callable[..., dict[str, bytes]]):
+    def __init__(self, controls: dict[str, widgets.Widget], show: Callable[..., dict[str, bytes]], width: int = WIDTH):
         self.controls, self._show, self._quiet = controls, show, False
+        self._cell = widgets.Layout(width=f"{width}px")  # a long caption wraps; it must not stretch its picture
         self.images: list[widgets.Image] = []
         self.captions: list[widgets.HTML] = []
         self._cells = widgets.GridBox(layout=widgets.Layout(grid_template_columns="repeat(2, max-content)", grid_gap="4px"))
@@ -49,8 +50,8 @@ class Browser(widgets.VBox):
     def _draw(self) -> None:
         found = self._show(**{name: control.value for name, control in self.controls.items()})
         if len(self.images) != len(found):
-            self.images = [widgets.Image(format="png") for _ in found]
-            self.captions = [widgets.HTML() for _ in found]
+            self.images = [widgets.Image(format="png", layout=self._cell) for _ in found]
+            self.captions = [widgets.HTML(layout=self._cell) for _ in found]
             self._cells.children = [widgets.VBox([c, i]) for c, i in zip(self.captions, self.images)]
         for caption, picture, (text, png) in zip(self.captions, self.images, found.items()):
             caption.value, picture.value = text, png
@@ -93,6 +94,9 @@ class Opened:
             control.layout, control.style = wide["layout"], wide["style"]
         return usual | more
 
+    def browser(self, controls: dict[str, widgets.Widget], show: Callable[..., dict[str, bytes]]) -> Browser:
+        return Browser(controls, show, self.scale * self.clip.size[1])
+
     def picture(self, values: Tensor, vmax: float | None = None) -> bytes:
         return palette_png(values, self.scale, vmax)
 
@@ -116,7 +120,7 @@ def neurons_per_pixel(o: Opened, **start) -> Browser:
         }
 
     share = widgets.IntSlider(start.get("share", 50), 5, 95, 5, description="share (%)")
-    return Browser(o.controls(start, share=share), show)
+    return o.browser(o.controls(start, share=share), show)
 
 
 def intensity_and_edges(o: Opened, **start) -> Browser:
@@ -137,7 +141,7 @@ def intensity_and_edges(o: Opened, **start) -> Browser:
             f"edges (Sobel); rank correlation {rank_correlation(heat, edge):.2f}": o.picture(edge),
         }
 
-    return Browser(o.controls(start), show)
+    return o.browser(o.controls(start), show)
 
 
 def selectivity(o: Opened, **start) -> Browser:
@@ -161,7 +165,7 @@ def selectivity(o: Opened, **start) -> Browser:
             f"mean per {partition} region / picture's mean; brightest = {float(ratio.max()):.2f}×": o.picture(ratio[labels]),
         }
 
-    return Browser(controls, show)
+    return o.browser(controls, show)
 
 
 def objects(o: Opened, **start) -> Browser:
@@ -188,7 +192,7 @@ def objects(o: Opened, **start) -> Browser:
             found[f"mean per instance; most over the picture's mean: {names}"] = o.picture(means[labels] * (labels > 0))
         return found
 
-    return Browser(controls, show)
+    return o.browser(controls, show)
 
 
 def fluctuation(o: Opened, **start) -> Browser:
@@ -207,7 +211,7 @@ def fluctuation(o: Opened, **start) -> Browser:
             f"change of the picture; rank correlation {rank_correlation(f, change):.2f}": o.picture(change),
         }
 
-    return Browser(o.controls(start, first=1), show)
+    return o.browser(o.controls(start, first=1), show)
 
 
 def kinds(o: Opened, **start) -> Browser:
@@ -238,7 +242,7 @@ def kinds(o: Opened, **start) -> Browser:
             "the same over the frame": overlay_png(o.truth(frame), maps[chosen], o.scale),
         }
 
-    return Browser(controls, show)
+    return o.browser(controls, show)
 
 
 def faithfulness(o: Opened, **start) -> Browser:
@@ -261,7 +265,7 @@ def faithfulness(o: Opened, **start) -> Browser:
             found[text] = o.picture(values)
         return found
 
-    return Browser(controls, show)
+    return o.browser(controls, show)
 
 
 VIEWS = {
