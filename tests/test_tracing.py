@@ -9,7 +9,7 @@ import torch
 from conftest import Chain
 
 import xinc_core as xc
-from xinc_core import canvas as canvas_module
+from xinc_core import maps as maps_module
 from xinc_core.models import NeRV, position
 from xinc_core.rules import first_order
 
@@ -99,13 +99,13 @@ def test_on_the_last_layer_first_order_is_ablation_and_paper_is_both_up_to_the_b
 def test_completeness_terms_add_up_to_the_layers_own_output(network):
     """Before the activation, the terms of a layer sum to its pre-activation output (METHOD section 2)."""
     for layer, x in zip(network.layers(), literal.inputs_of(network)):
-        traced = canvas_module.Traced((layer,), (x,), tuple(x.shape[-2:]))
+        traced = maps_module.Traced((layer,), (x,), tuple(x.shape[-2:]))
         z = layer.linear(x)[0]
         if layer.neurons == "columns":
             columns = layer.weight[:, :, 0, 0].sum(0)[:, None, None] * x[0] + layer.bias.sum() / layer.c_in
             close(columns.sum(0), z.sum(0), 1e-10)
             continue
-        box = canvas_module.whole(x.shape[-2:])
+        box = maps_module.whole(x.shape[-2:])
         terms = traced.shares(torch.arange(layer.n_neurons), box).unflatten(0, (layer.c_in, layer.c_out))
         bias = 0 if layer.bias is None else layer.bias[:, None, None] / layer.c_in
         close((terms + bias).sum(0), z, 1e-10)
@@ -143,8 +143,8 @@ def test_results_do_not_depend_on_chunks_or_tiles(network, rule, monkeypatch):
             region_sums=torch.stack([maps.abs()[:, labels == r].sum(1) for r in range(3)], 1),
         )
         for stream, work in ((4e6, 256e6), (1, 1), (3 * H * W * 8, 5 * W * 8)):
-            monkeypatch.setattr(canvas_module, "STREAM_BYTES", stream)
-            monkeypatch.setattr(canvas_module, "WORK_BYTES", work)
+            monkeypatch.setattr(maps_module, "STREAM_BYTES", stream)
+            monkeypatch.setattr(maps_module, "WORK_BYTES", work)
             monkeypatch.setattr(first_order, "PATCH_FLOATS", work)
             layer = all_maps(network, rule, index)
             got = dict(totals=layer.totals(), heatmap=layer.heatmap(), squares=layer.squares())
@@ -167,7 +167,7 @@ def test_nothing_is_left_on_the_model(network, monkeypatch):
     def broken(*args):
         raise RuntimeError("broken on purpose")
 
-    monkeypatch.setattr(canvas_module.LayerMaps, "_tiles", broken)
+    monkeypatch.setattr(maps_module.LayerMaps, "_tiles", broken)
     with pytest.raises(RuntimeError, match="on purpose"):
         xc.trace(network)[canvas.layers[0]].totals()
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
@@ -177,7 +177,7 @@ def test_nothing_is_left_on_the_model(network, monkeypatch):
 
 
 def test_more_than_fits_is_refused_with_a_sentence(network, monkeypatch):
-    monkeypatch.setattr(canvas_module, "free_bytes", lambda device: 10.0)
+    monkeypatch.setattr(maps_module, "free_bytes", lambda device: 10.0)
     canvas = xc.trace(network)
     with pytest.raises(MemoryError, match=r"are free; stream them with .chunks\(\)"):
         canvas[canvas.layers[0]].tensor()
@@ -230,3 +230,33 @@ def test_frames_differ_and_frames_outside_the_clip_are_refused():
     assert not xc.trace(model, 0).image.equal(xc.trace(model, 1).image)
     with pytest.raises(IndexError, match="outside this model's 3 frames"):
         xc.trace(model, 3)
+
+
+@pytest.mark.parametrize("rule", xc.rules.RULES)
+def test_some_of_the_neurons_are_the_same_neurons(network, rule):
+    """A sample keeps whole output channels; it may be sampled again; its maps and sums are those of the layer."""
+    for layer in xc.trace(network, rule=rule):
+        whole, few = layer.tensor(), layer.only(torch.randperm(len(layer))[: len(layer) // 2 + 1])
+        part = layer.sample(2, seed=1)
+        for some in (few, part, part.sample(1), few.only(torch.tensor([0]))):
+            want = whole[some.neurons]
+            assert some.tensor().equal(want) or torch.allclose(some.tensor(), want, atol=1e-12)
+            assert torch.allclose(some.totals(), want.abs().sum((1, 2)).double())
+            assert torch.allclose(some.heatmap(), want.abs().sum(0).double())
+        kernels = layer.traced.layer.neurons == "kernels" and layer.traced.layer.c_out > 2
+        assert len(part) == (2 * layer.traced.layer.c_in if kernels else len(layer))
+
+
+def test_several_partitions_are_summed_in_one_pass(network):
+    layer = next(iter(xc.trace(network)))
+    parts = [torch.randint(4, layer.shape[1:]) for _ in range(3)]
+    parts = [p.unique(return_inverse=True)[1] for p in parts]
+    assert torch.allclose(layer.region_sums(parts), torch.cat([layer.region_sums(p) for p in parts], 1))
+
+
+def test_without_bias_only_the_bias_shares_are_gone(network):
+    canvas = xc.trace(network)
+    for name in canvas.layers:
+        layer, bare = canvas[name].traced, canvas.without_bias()[name].traced
+        assert bare.layer.bias is None and bare.layer.weight.equal(layer.layer.weight)
+        assert all(a.equal(b) for a, b in zip(bare.inputs, layer.inputs))
