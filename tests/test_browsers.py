@@ -76,3 +76,10 @@ def test_the_selectivity_view_paints_region_means(clip):
 def test_unknown_views_are_refused(clip):
     with pytest.raises(ValueError, match="no view 'heat'; there are neurons per pixel"):
         xc.explore(xc.load_model("ffn-courtyard"), clip, view="heat")
+
+
+def test_a_clip_that_the_model_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="the model has 40 frames, the clip 30"):
+        xc.explore(xc.load_model("nerv-courtyard"), xc.load_clip("bunny"), view="objects")
+    with pytest.raises(ValueError, match="the model paints 128×256 pixels, the clip has 128×192"):
+        xc.explore(xc.load_model("ffn-courtyard"), xc.load_clip("cat"), view="selectivity")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .canvas import trace
 from .clips import Clip
-from .explorer import WIDTH, overlay_png, palette_png, rgb_png
+from .explorer import WIDTH, check, overlay_png, palette_png, rgb_png
 from .findings import groups
 from .findings.ranks import rank_correlation
 from .findings.scene import Scene
@@ -64,6 +64,7 @@ class Opened:
         self.model, self.clip, self.scene = model, clip, Scene(clip)
         self.scale = max(1, WIDTH // clip.size[1])
         self.canvas = lru_cache(8)(lambda frame, rule: trace(model, frame, rule))
+        check(model, clip, self.canvas(0, "paper"))
         self.few = lru_cache(16)(self._few)
 
     def _few(self, frame: int, rule: str, layer: str) -> tuple[Tensor, Tensor, int]:

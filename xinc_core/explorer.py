@@ -76,7 +76,7 @@ class Explorer(widgets.VBox):
     def __init__(self, model, clip, layer=None, frame=0, neuron=0, rule="paper", row=None, col=None):
         self.model, self.clip = model, clip
         canvas = trace(model, frame)
-        _check(model, clip, canvas, layer, neuron, rule, row, col)
+        check(model, clip, canvas, layer, neuron, rule, row, col)
         self._traced: dict[int, Canvas] = {}
         self._orders: dict[tuple[str, str], Tensor] = {}
         H, W = clip.size
@@ -208,7 +208,7 @@ class Explorer(widgets.VBox):
         ].value = f"<b>{enough:,} of {len(layer):,} neurons</b> of {layer.name} make up 90 % of this pixel; strongest: {names}"
 
 
-def _check(model, clip, canvas, layer, neuron, rule, row, col) -> None:
+def check(model, clip, canvas, layer=None, neuron=0, rule="paper", row=None, col=None) -> None:
     """Refuse in one sentence what could not be shown."""
     (H, W), size = clip.size, tuple(canvas.image.shape[-2:])
     if size != (H, W):

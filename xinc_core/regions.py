@@ -19,7 +19,7 @@ from .clips import Clip
 from .paths import replace_file, results
 
 ORIENTATIONS, SIGMAS, FREQUENCIES = 4, (1.0, 3.0), (0.05, 0.25, 0.5)
-CLUSTERS_VERSION = 1
+CLUSTERS_VERSION = 1  # a change of the clusters needs a new VERSION of every finding that reads them
 SAMPLE = 100_000  # pixels on which clusters are found
 
 

@@ -15,7 +15,8 @@ from ..regions import Partition, clusters, grid_cells, instances, lattice
 from .ranks import normalised
 
 MOVING = 0.5  # pixels per frame from which an instance counts as moving
-MOVERS = ("person", "van", "car", "block", "disc")  # people and vehicles; the things of the synthetic scene
+PEOPLE_AND_VEHICLES = {"person", "rider", "bicycle", "motorcycle", "car", "van", "truck", "bus", "train", "tram"}
+MOVERS = PEOPLE_AND_VEHICLES | {"block", "disc"}  # and the things of the drawn scene
 
 
 @dataclass(frozen=True)

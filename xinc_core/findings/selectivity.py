@@ -58,7 +58,7 @@ def measure(view: View) -> dict[str, float]:
     result = {f"selectivity_{_slug(n)}": _median(v) for n, v in selectivity(total, regions).items()}
     result |= explained_shares(total, regions)
     result |= shifted(few, regions, max(view.stride, 16))
-    if THINGS in regions.columns:
+    if THINGS in regions.columns and len(regions.index([THINGS])) > 1:  # not only "other"
         result |= objects(few, regions, max(view.stride, 16))
     return result
 
