@@ -131,9 +131,9 @@ def canvases(finding: ModuleType, unit: Unit) -> tuple[Canvas, ...]:
     found = tuple(trace(model, unit.frame + offset, unit.rule) for offset in finding.OFFSETS)
     if getattr(finding, "TWIN", False):
         found += (trace(load_model(f"{unit.model}-flip"), unit.frame, unit.rule),)
-    if getattr(finding, "TRUTH", False):
-        found += _truths(unit.model, unit.frame)
-    return tuple(c.without_bias() for c in found) if unit.variant == "no bias" else found
+    if unit.variant == "no bias":
+        found = tuple(canvas.without_bias() for canvas in found)
+    return found + (_truths(unit.model, unit.frame) if getattr(finding, "TRUTH", False) else ())
 
 
 def sampled(layer: LayerMaps) -> LayerMaps:
@@ -218,8 +218,8 @@ def _variants(finding: ModuleType, rule: str) -> Iterator[str]:
     yield "trained"
     if not getattr(finding, "TWIN", False) and not getattr(finding, "TRUTH", False):
         yield "untrained"
-    if rule == "paper" and not getattr(finding, "TWIN", False):
-        yield "no bias"
+        if rule == "paper":
+            yield "no bias"
 
 
 def _frames(finding: ModuleType, clip: Clip, most: int) -> list[int]:

@@ -43,7 +43,7 @@ def measure(view: View) -> dict[str, float]:
     matched = [min(colours, key=lambda c: abs(now[COLOR][c][1] - now[THINGS][i][1])) for i in both]
     same_colour = _correlations([now[COLOR][c] for c in matched], [later[COLOR][c] for c in matched]).diagonal()
     ids = {s.name: s.id for s in view.scene.clip.segments.values()}
-    moves = np.array([view.scene.speed(ids[i], view.frame) >= MOVING for i in both])
+    moves = np.array([view.scene.speed(ids[i], view.frame) >= MOVING for i in both], dtype=bool)
     same, different = across.diagonal(), across[~np.eye(len(both), dtype=bool)]
     return dict(
         persistence_same=_mean(same),
@@ -91,7 +91,7 @@ def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
         colour = scene.partitions[COLOR].labels[t]
         cases["colour and texture"].append(painted_by(colour, 48, seed))
         shown = things.labels[t]
-        number = 1 + torch.arange(48) % (things.n_regions - 1)
+        number = 1 + torch.arange(48) % max(1, things.n_regions - 1)
         cases["one object each"].append((shown == number[:, None, None]).float() + 0.3 * white(48, shown.shape, seed + t))
     return {name: tuple(maps) for name, maps in cases.items()}
 

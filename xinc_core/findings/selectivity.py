@@ -45,7 +45,13 @@ CLAIMS = (
 )  # fmt: skip
 CASES = {
     "colour_and_edges_over_space": {"colour and texture": True, "cells": False, "white noise": False},
-    "space_agnostic": {"colour and texture": True, "cells": False, "white noise": False},
+    "space_agnostic": {
+        "colour and texture": True,
+        "cells": False,
+        "white noise": False,
+        "content": True,  # a twin whose maps move with the picture
+        "position": False,
+    },
 }
 FEW = 192  # neurons of the sample on which nulls and planted effects are computed
 
@@ -53,13 +59,18 @@ FEW = 192  # neurons of the sample on which nulls and planted effects are comput
 def measure(view: View) -> dict[str, float]:
     """All of section 5 for one layer: medians over neurons, ratios of sums over the scored ones, nulls."""
     layer, regions = view.layer, regions_of(view.scene, view.frame)
+    step = -(-16 // view.stride) * view.stride  # shifts keep the lattice of the network's sub-pixels
     total = sums_of(layer, regions)
     few = layer.sample(max(1, FEW // layer.traced.layer.c_in)).tensor().abs()[:FEW]
     result = {f"selectivity_{_slug(n)}": _median(v) for n, v in selectivity(total, regions).items()}
     result |= explained_shares(total, regions)
-    result |= shifted(few, regions, max(view.stride, 16))
+    shiftable = all(n % step == 0 for n in few.shape[1:]) and few[0].numel() > step**2  # else there is no null
+    if shiftable:
+        result |= shifted(few, regions, step)
+    else:
+        result["r2_colour_edges"] = float(explained(total.of(scored(total)), regions, (COLOR, EDGES)).mean())
     if THINGS in regions.columns and len(regions.index([THINGS])) > 1:  # not only "other"
-        result |= objects(few, regions, max(view.stride, 16))
+        result |= objects(few, regions, step, 40 if shiftable else 0)
     return result
 
 
@@ -80,7 +91,7 @@ def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
     cases["white noise"] = white(48, scene.clip.size, seed)
     if scene.has_masks:
         things = scene.labels(THINGS, frame)
-        number = 1 + torch.arange(48) % int(things.max())
+        number = 1 + torch.arange(48) % max(1, int(things.max()))
         cases["one object each"] = (things == number[:, None, None]).float() + 0.3 * white(48, scene.clip.size, seed)
     return {name: (maps,) for name, maps in cases.items()}
 
@@ -151,7 +162,7 @@ def objects(few: Tensor, regions: Regions, step: int, n_shifts: int = 40) -> dic
     return dict(
         instances_last=float(gain(mine).mean()),
         planted_instances_last=float(gain(doubled.of(scored(doubled))).mean()),
-        null_instances_last=float(np.quantile(null, 0.975)),
+        null_instances_last=float(np.quantile(null, 0.975)) if null else float("nan"),
     )
 
 

@@ -32,6 +32,8 @@ class Condition:
 
         planted : of maps whose answer is known, every single trial has to be right.
         """
+        if isinstance(self.against, str) and self.against not in fits:
+            return None
         against = fits[self.against] if isinstance(self.against, str) else self.against
         margin = (fits[self.statistic] - against).dropna() * (1 if self.above else -1)
         low, high = (margin.min(), margin.max()) if planted else interval(margin)
@@ -40,9 +42,9 @@ class Condition:
         return True if low > 0 else False if self.decides else None
 
     def applies(self, fits: pd.DataFrame) -> bool:
-        """Whether it was measured here: persistence needs a video, the flip a twin."""
-        wanted = [self.statistic, *([self.against] if isinstance(self.against, str) else [])]
-        return all(name in fits and fits[name].notna().any() for name in wanted)
+        """Whether its statistic was measured here: persistence needs a video, the flip a twin. A null that is missing is
+        another matter: it leaves the condition undecided."""
+        return self.statistic in fits and bool(fits[self.statistic].notna().any())
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,9 @@ def judge(table: pd.DataFrame, *findings: ModuleType) -> list[dict]:
     for clip, here in table.groupby("clip", sort=False):
         for finding in findings:
             for claim in finding.CLAIMS:
-                trials = calibrated(here, claim, finding.CASES.get(claim.finding, {}))
-                sound = bool(trials.right.all())
+                cases = finding.CASES.get(claim.finding, {})
+                trials = calibrated(here, claim, cases)
+                sound = bool(trials.right.all()) and (len(trials) > 0 or not cases)
                 judged = [
                     row
                     for (family, rule), part in here[here.family != PLANTED].groupby(["family", "rule"], sort=False)
@@ -139,7 +142,7 @@ def _judged(claim: Claim, table: pd.DataFrame, clip: str, family: str, rule: str
             passes = claim.untrained_fails and claim.state(per_fit(mine, "untrained")) is True
             word = _word([state], sound and not passes)
             states[layer] = (state, passes)
-        for name in [*claim.statistics, *(f"untrained_{s}" for s in claim.statistics)]:
+        for name in dict.fromkeys([*claim.statistics, *(f"untrained_{s}" for s in claim.statistics)]):
             values = here[name].dropna() if name in here else []
             if len(values):
                 low, high = interval(values)
@@ -149,9 +152,12 @@ def _judged(claim: Claim, table: pd.DataFrame, clip: str, family: str, rule: str
                                  high=high, n_units=len(values), holds=held, verdict=word if conditions else ""))  # fmt: skip
     counted = [state for state, passes in states.values() if not passes]
     share = sum(state is True for state in counted) / len(states)
+    verdict = _word(counted, sound)
+    if verdict == "reproduced" and len(counted) < len(states):
+        verdict = "partly"  # not in every layer: some have none
     seeds = fits.index.get_level_values("seed").nunique()
     rows.append(_row(claim, family, "all", rule, clip, statistic="layers_where_it_holds", value=share, n_units=seeds,
-                     holds=_all(counted), verdict=_word(counted, sound)))  # fmt: skip
+                     holds=_all(counted), verdict=verdict))  # fmt: skip
     return rows
 
 
@@ -182,4 +188,5 @@ def _all(states: Iterable[bool | None]) -> bool | str:
 
 def _row(claim: Claim, family: str, layer: str, rule: str, clip: str, **rest) -> dict:
     clean = {k: "" if v is None or isinstance(v, float) and np.isnan(v) else v for k, v in rest.items()}
+    clean |= {k: 0.0 for k, v in clean.items() if isinstance(v, float) and abs(v) < 1e-12}  # rounding noise
     return dict(finding=claim.finding, family=family, layer=layer, rule=rule, clip=clip, seed="all") | clean
