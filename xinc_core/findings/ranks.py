@@ -50,9 +50,9 @@ class Control:
         return values - (np.bincount(self._bin, values) / self._count)[self._bin]
 
 
-def partial_rank_correlation(a: Tensor, b: Tensor, *given: Tensor, also: Sequence[Tensor] = ()) -> float:
+def partial_rank_correlation(a: Tensor, b: Tensor, *given: Tensor) -> float:
     """Spearman's correlation of a and b among pixels where what is ``given`` is alike, see :class:`Control`."""
-    control = Control(*given, also=also)
+    control = Control(*given)
     return correlation(control.residual(ranks(a)), control.residual(ranks(b)))
 
 
