@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .models import FFN, NeRV, family
+from .packing import SUFFIX, read_facts, unpack
 from .paths import DATA, replace_file
 
 MODELS = DATA / "models"
@@ -51,6 +52,8 @@ def model_name(family: str, clip: str, seed: int = 1) -> str:
 
 def read_header(path: str | Path) -> dict:
     """The facts in a file's header; numbers and lists come back as such."""
+    if Path(path).suffix == SUFFIX:
+        return read_facts(path)
     with _opened(path) as file:
         header = file.metadata() or {}
     return {k: _parsed(v) for k, v in header.items() if k != "format"}
@@ -76,8 +79,8 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
     Parameters
     ----------
     source : str or Path
-        A shipped name such as ``"nerv-courtyard"`` (seed 1) or ``"nerv-courtyard-s10"``; a ``.safetensors`` file; or one
-        of the authors' ``.ckpt`` / ``.pth`` files, whose architecture is inferred from the tensors.
+        A shipped name such as ``"nerv-courtyard"`` (seed 1) or ``"nerv-courtyard-s10"``; a ``.safetensors`` file; a file
+        that ``compress`` wrote (``.xinc``); or one of the authors' ``.ckpt`` / ``.pth`` files, whose architecture is inferred from the tensors.
     size, n_frames
         (H, W) in pixels and number of frames: the authors' files carry neither, and a wrong one paints a wrong picture
         that cannot always be told from the file. FFN needs only ``size``. All other files know their own.
@@ -92,7 +95,7 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
         path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"no model {str(source)!r}: neither a file nor one of {', '.join(list_models())}")
-    if path.suffix == ".safetensors":
+    if path.suffix in (".safetensors", SUFFIX):
         if size is not None or n_frames is not None:
             raise ValueError(f"{str(source)!r} carries its own size and length; size and n_frames are for the authors' files")
         model = _load_own(path)
@@ -111,12 +114,26 @@ def _load_own(path: Path) -> nn.Module:
     kind = family(header["family"])
     known = {f.name for f in fields(kind.Config)}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items() if k in known}
-    model = _blank(kind, kind.Config(**values))
-    with _opened(path) as file:
-        tensors = {k: file.get_tensor(k) for k in file.keys()}
+    config = kind.Config(**values)
+    model = _blank(kind, config)
+    if path.suffix == SUFFIX:
+        tensors = unpacked(kind, config, unpack(path)[1])
+    else:
+        with _opened(path) as file:
+            tensors = {k: file.get_tensor(k) for k in file.keys()}
     if not kind.for_video:
         model.frame = header.get("frame", 0)
     return _filled(model, tensors, path)
+
+
+def packed(model: nn.Module) -> dict[str, Tensor]:
+    """What a compressed file holds of a model: all its tensors, or what its family makes of them."""
+    return model.packed() if hasattr(model, "packed") else model.state_dict()
+
+
+def unpacked(kind: type[nn.Module], config, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state from what ``packed`` gave."""
+    return kind.unpacked(config, tensors) if hasattr(kind, "unpacked") else tensors
 
 
 def _blank(kind: type[nn.Module], config) -> nn.Module:

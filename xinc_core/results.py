@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import inspect
 import json
 import zlib
 from collections.abc import Callable, Iterator
@@ -151,6 +152,10 @@ def _measured(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure"
 
 def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") -> dict[str, dict]:
     """Measure one unit: layer → statistic → number or array; with ``what="pictures"`` what is drawn of it."""
+    if hasattr(finding, "of_network"):  # it takes the network itself, not one layer's maps at a time
+        wanted = inspect.signature(finding.of_network).parameters
+        about = dict(rule=unit.rule, seed=unit.seed, frame=unit.frame)
+        return finding.of_network(_network(unit.model, unit.variant), scene_of(clip), **{k: about[k] for k in about if k in wanted})
     seen, scene = canvases(finding, unit), scene_of(clip)
     stride, found = seen[0][seen[0].layers[0]].traced.scale, {}
     few = unit.rule == "first_order" or what == "pictures" or getattr(finding, "SAMPLED", False)
@@ -163,7 +168,7 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
 
 def _trials(finding: ModuleType, clip: Clip) -> list[dict]:
     """The planted units: three seeds, on different frames where the finding has some."""
-    frames = _frames(finding, clip, 8)
+    frames = _frames(finding, clip, 8) if hasattr(finding, "plant") else []
     units = [(seed, frames[seed % len(frames)]) for seed in range(3)] if frames else []
     return [dict(clip=clip.name, family=PLANTED, seed=s, rule="all", variant="trained", frame=t) for s, t in units]
 
@@ -216,6 +221,8 @@ def _units(finding: ModuleType, clip: Clip, families, seeds, rules) -> Iterator[
 
 def _variants(finding: ModuleType, rule: str) -> Iterator[str]:
     yield "trained"
+    if hasattr(finding, "of_network"):
+        return
     if not getattr(finding, "TWIN", False) and not getattr(finding, "TRUTH", False):
         yield "untrained"
         if rule == "paper":

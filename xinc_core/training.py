@@ -6,12 +6,14 @@ depends on (seed, epoch) alone, so that an interrupted fit continues bit for bit
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -77,16 +79,17 @@ def psnr(image: Tensor, target: Tensor) -> Tensor:
     return (-10 * mse.log10()).mean()
 
 
-def evaluate(model: nn.Module, clip: Clip, frame: int | None = None) -> float:
-    """PSNR in dB of the rendered, clamped frames: of all of them for a video network; for an image network of ``frame``,
-    by default the one that it was fitted to."""
+def evaluate(model: nn.Module, clip: Clip, frame: int | None = None, frames: Sequence[int] | None = None) -> float:
+    """PSNR in dB of the rendered, clamped frames: of all of them, or of ``frames``, for a video network; for an image network
+    of ``frame``, by default the one that it was fitted to."""
     if not model.for_video:
         return psnr(render(model).cpu(), clip.frames[model.frame if frame is None else frame]).item()
     if len(clip) != model.config.n_frames:
         raise ValueError(
             f"the clip has {len(clip)} frames, the model {model.config.n_frames}; cut the clip: clip[start:stop:step]"
         )
-    return sum(psnr(render(model, f).cpu(), clip.frames[f]).item() for f in range(len(clip))) / len(clip)
+    frames = range(len(clip)) if frames is None else frames
+    return sum(psnr(render(model, f).cpu(), clip.frames[f]).item() for f in frames) / len(frames)
 
 
 def fit(
@@ -154,6 +157,16 @@ def fit(
     return model.to(memory_format=torch.contiguous_format).requires_grad_(False), state.history
 
 
+def refine(model: nn.Module, clip: Clip, epochs: int, lr: float = 5e-4, seed: int = 1, progress: bool = True) -> nn.Module:
+    """A copy of a fitted network, trained further for some epochs at a decaying rate; weights that are zero stay zero."""
+    model = copy.deepcopy(model).requires_grad_(True)
+    frames = clip.frames if model.for_video else clip.frames[model.frame : model.frame + 1]
+    run = _Run(model.to(memory_format=torch.channels_last), Recipe(epochs, lr, cosine=True), "", None)
+    run.kept = [(p, p.detach() != 0) for p in model.parameters()]
+    _loop(run, frames.contiguous(memory_format=torch.channels_last), seed, progress)
+    return model.to(memory_format=torch.contiguous_format).requires_grad_(False)
+
+
 def untrained(family: str, config, seed: int = 1) -> nn.Module:
     """The network as ``fit`` finds it before the first step: same family, configuration and seed, same weights."""
     with torch.random.fork_rng(devices=[]):
@@ -178,6 +191,7 @@ class _Run:
         self.optimizer = torch.optim.Adam(model.parameters(), recipe.lr)
         self.history = History()
         self.good: dict[str, Tensor] = {}
+        self.kept: list[tuple[Tensor, Tensor]] = []  # parameters and where they may differ from zero
         self.saved = time.monotonic()
 
     def resume(self) -> None:
@@ -276,6 +290,9 @@ def _step(run: _Run, codes: Tensor, target: Tensor, lr: float) -> list[Tensor]:
     run.optimizer.zero_grad()
     mse.mean().backward()
     run.optimizer.step()
+    with torch.no_grad():
+        for parameter, mask in run.kept:
+            parameter.mul_(mask)
     return list(-10 * mse.detach().log10())
 
 

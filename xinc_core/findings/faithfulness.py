@@ -81,13 +81,8 @@ def deletion(maps: LayerMaps, order: Tensor, target: Tensor) -> Tensor:
     found = []
     for share in (0.0, *REMOVED):
         gone = order[: round(share * len(order))]
-        weight = first.weight.clone()
-        if first.neurons == "columns":
-            weight[:, gone] = 0
-        else:
-            i, o = maps.traced.pairs(gone)
-            weight[o, i] = 0
-        picture = run([replace(first, weight=weight), *later], maps.traced.inputs[0])[0].clamp(0, 1)
+        silent = replace(first, weight=first.weight.clone()).silence_(gone)
+        picture = run([silent, *later], maps.traced.inputs[0])[0].clamp(0, 1)
         found.append(-10 * (picture - target.to(picture)).square().mean().log10())
     return torch.stack(found).cpu()
 

@@ -4,7 +4,9 @@ A family (FFN, NeRV, …) is a plain ``nn.Module`` that offers, besides ``forwar
 
 * ``encode(t)``  — the parameter-free encoding of frame positions ``t`` in [0, 1),
 * ``stem(code)`` — the input of the first layer whose neurons are traced, ``(B, c_in, h, w)``,
-* ``layers()``   — the chain of :class:`Layer` from there to the image.
+* ``layers()``   — the chain of :class:`Layer` from there to the image;
+
+and, where a file can hold less than all parameters, ``packed()`` and ``unpacked(config, tensors)``.
 
 Nothing else in the package knows which family it is looking at.
 
@@ -82,6 +84,15 @@ class Layer:
     def detached(self) -> Layer:
         """The same layer over weights that carry no gradient."""
         return replace(self, weight=self.weight.detach(), bias=None if self.bias is None else self.bias.detach())
+
+    def silence_(self, neurons: Tensor) -> Layer:
+        """Set the weights of these neurons to zero, in place; biases stay."""
+        weight = self.weight.detach()
+        if self.neurons == "columns":
+            weight[:, neurons] = 0
+        else:
+            weight[neurons % self.c_out, neurons // self.c_out] = 0
+        return self
 
     def linear(self, x: Tensor) -> Tensor:
         """Pre-activation output before the shuffle: (B, c_in, h, w) → (B, c_out, h, w)."""

@@ -99,10 +99,7 @@ class NeRV(nn.Module):
 
     def encode(self, t: Tensor) -> Tensor:
         """[sin(π·b^i·t), cos(π·b^i·t)]: (B,) → (B, 2·levels, 1, 1)."""
-        t = t.to("cpu", torch.float32)
-        rate = torch.pi * self.config.base ** torch.arange(self.config.levels, dtype=torch.float32)
-        phase = t[:, None] * rate
-        return torch.cat([phase.sin(), phase.cos()], 1)[:, :, None, None].to(self.head.weight)
+        return _encoded(t, self.config).to(self.head.weight)
 
     def stem(self, code: Tensor) -> Tensor:
         """(B, 2·levels, 1, 1) → the initial grid (B, c, h, w)."""
@@ -123,3 +120,36 @@ class NeRV(nn.Module):
             Layer(f"block{i}", m.weight, m.bias, s, F.gelu) for i, (m, s) in enumerate(zip(self.blocks, self.config.strides), 1)
         ]
         return *blocks, Layer("head", self.head.weight, self.head.bias, 1, identity)
+
+    def packed(self) -> dict[str, Tensor]:
+        """What a file must hold to paint all frames: of ``expand`` only what T frames see of it, a table (T, c·h·w).
+
+        The encoding spans at most T of its 2·levels dimensions, so nothing is lost; longer videos keep the weights.
+        """
+        state = self.state_dict()
+        if self.config.n_frames >= 2 * self.config.levels:
+            return state
+        table = self.expand(_all_encoded(self.config).to(self.head.weight)).detach().flatten(1)
+        return {"table": table} | {k: v for k, v in state.items() if not k.startswith("expand.")}
+
+    @staticmethod
+    def unpacked(config: NeRVConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The parameters again: for ``expand`` the smallest weights that give the table."""
+        if "table" not in tensors:
+            return tensors
+        table = tensors["table"].double()
+        weight = (torch.linalg.pinv(_all_encoded(config).flatten(1).double()) @ table).T.float()
+        rest = {k: v for k, v in tensors.items() if k != "table"}
+        return {"expand.weight": weight[:, :, None, None].contiguous(), "expand.bias": torch.zeros(len(weight))} | rest
+
+
+def _encoded(t: Tensor, config: NeRVConfig) -> Tensor:
+    """The positional encoding, float32 on the CPU: (B,) → (B, 2·levels, 1, 1)."""
+    t = t.to("cpu", torch.float32)
+    phase = t[:, None] * (torch.pi * config.base ** torch.arange(config.levels, dtype=torch.float32))
+    return torch.cat([phase.sin(), phase.cos()], 1)[:, :, None, None]
+
+
+def _all_encoded(config: NeRVConfig) -> Tensor:
+    """The encodings of all frames; f/T in double precision first, as everywhere: the upper levels see the last bit."""
+    return _encoded(torch.arange(config.n_frames, dtype=torch.float64) / config.n_frames, config)

@@ -1,0 +1,108 @@
+"""Can the maps find what is broken? Planted faults, and where the error of a sound network lies.
+
+A fault changes one neuron's weights: sign flipped, times four, or one exponent bit of one weight flipped in half precision.
+From the faulty network and the clean frame alone every neuron of the layer is scored; the rank of the true one counts.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..canvas import trace
+from ..compression import weights_of_neurons
+from ..maps import LayerMaps
+from .distributed import effective_shares
+from .ranks import rank_correlation
+from .scene import Scene
+from .verdicts import Claim, Condition
+
+NAME, VERSION, OFFSETS, FRAMES = "diagnosis", 1, (0,), (3,)
+CLAIMS = (
+    Claim(
+        "faults_found",
+        (Condition("fault_top10", 0.5), Condition("fault_top10", "norm_fault_top10")),
+        ("fault_top1", "chance_fault_top10", "faults_visible"),
+    ),
+    Claim("errors_under_strong_maps", (Condition("rank_error_heatmap", 0.1),), ("rank_error_effective",)),
+)
+CASES: dict = {"faults_found": {}, "errors_under_strong_maps": {}}
+KINDS = ("sign", "times four", "bit")
+FAULTS, FEW = 67, 7  # per network: in columns and the last layer, in each inner layer of kernels
+CHANNELS = 64  # output channels among whose kernels a fault of a large layer is planted and sought
+DAMAGED = 0.1  # the share of pixels that differ most from the clean frame
+
+
+def of_network(model: nn.Module, scene: Scene, rule: str, seed: int, frame: int) -> dict[str, dict[str, float]]:
+    """Per layer: shares of faults whose neuron comes first, or among the first ten, by the rule's maps; among the first ten by
+    weight norm and by chance; how many damage the picture visibly (by 0.1 dB). And rank correlations of the error."""
+    canvas, found = trace(model, frame, rule), {}
+    clean = scene.clip.frames[canvas.frame]
+    error = (canvas.image.clamp(0, 1) - clean).abs().sum(0)
+    for number, name in enumerate(canvas.layers):
+        maps = canvas[name].sample(CHANNELS) if len(canvas[name]) > 4000 else canvas[name]
+        told = _faults(model, clean, canvas, maps, rule, seed * 10 + number)
+        heat, effective = maps.heatmap(), effective_shares(maps)[0]
+        told |= dict(rank_error_heatmap=rank_correlation(heat, error))
+        told |= dict(rank_error_effective=rank_correlation(effective.nan_to_num(0), error))
+        found[name] = told
+    return found
+
+
+def _faults(model, clean: Tensor, canvas, maps: LayerMaps, rule: str, seed: int) -> dict[str, float]:
+    random = torch.Generator().manual_seed(seed)
+    kernels = maps.traced.layer.neurons == "kernels" and not maps.traced.is_last
+    places, norms, visible = [], [], []
+    before = (canvas.image.clamp(0, 1) - clean).square().mean()
+    for number in range(FEW if kernels else FAULTS):
+        true = int(torch.randint(len(maps), (1,), generator=random))
+        faulty = broken(model, maps.name, int(maps.neurons[true]), KINDS[number % 3], random)
+        now = trace(faulty, canvas.frame, rule)
+        among = now[maps.name].only(maps.neurons)
+        places.append(place(suspicion(among, now.image, clean), true))
+        norms.append(place(weights_of_neurons(among.traced.layer)[maps.neurons].norm(dim=1), true))
+        visible.append(float((now.image.clamp(0, 1) - clean).square().mean() / before) > 10**0.01)
+    places, norms = np.array(places), np.array(norms)
+    told = dict(fault_top1=places < 1, fault_top10=places < 10, norm_fault_top10=norms < 10, faults_visible=visible)
+    return {k: float(np.mean(v)) for k, v in told.items()} | dict(chance_fault_top10=min(1.0, 10 / len(maps)))
+
+
+def broken(model: nn.Module, layer: str, neuron: int, kind: str, random: torch.Generator) -> nn.Module:
+    """A copy of the network with one neuron's weights changed; kind : one of ``KINDS``."""
+    other = copy.deepcopy(model)
+    (changed,) = (part for part in other.layers() if part.name == layer)
+    weight = changed.weight.detach()
+    at = (slice(None), neuron) if changed.neurons == "columns" else (neuron % changed.c_out, neuron // changed.c_out)
+    if kind == "bit":
+        values = weight[at].clone().flatten()
+        which = int(torch.randint(len(values), (1,), generator=random))
+        bit = 1 << int(torch.randint(10, 14, (1,), generator=random))  # not the top one, whose flip is no longer a number
+        flipped = np.array([values[which].item()], np.float16).view(np.uint16) ^ np.uint16(bit)
+        values[which] = float(flipped.view(np.float16)[0])
+        weight[at] = values.view_as(weight[at])
+    else:
+        weight[at] = weight[at] * {"sign": -1, "times four": 4}[kind]
+    return other
+
+
+def suspicion(maps: LayerMaps, image: Tensor, clean: Tensor) -> Tensor:
+    """How well each neuron's map explains the damage, (n_neurons,): Σ_{p∈D} d(p)|C_n(p)| / √(Σ_p C_n(p)²).
+
+    d = Σ_c |image − clean|; D, the damaged region: the tenth of the pixels where d is largest.
+    """
+    d = (image.clamp(0, 1) - clean.to(image)).abs().sum(0).flatten()
+    d = d * (d >= d.kthvalue(max(1, round((1 - DAMAGED) * len(d)))).values)
+    inside, squares = torch.zeros(2, len(maps), dtype=torch.float64)
+    for pixels, parts in maps.tiles("suspects"):
+        for neurons, values in parts:
+            inside[neurons] += (values @ d[pixels]).double().cpu()
+            squares[neurons] += values.square_().sum(1).double().cpu()
+    return inside / squares.sqrt().clamp_min(1e-30)
+
+
+def place(score: Tensor, true: int) -> int:
+    """How many neurons score higher, or as high: 0 for the first alone; a tie counts against."""
+    return int((score >= score[true]).sum()) - 1
