@@ -6,14 +6,16 @@ clip → model → canvas → findings → plots / explorer → notebooks
 from .clips import Clip, list_clips, load_clip
 from .models import render
 from .checkpoints import list_models, load_model, model_name, save_model
-from .training import DivergenceError, History, evaluate, fit, psnr
+from .quality import evaluate, psnr
+from .training import DivergenceError, History, fit
 from .maps import LayerMaps
 from .canvas import Canvas, trace
+from .compression import compress
 
 __version__ = "0.1.0"
 __all__ = [
-    "Canvas", "Clip", "DivergenceError", "History", "LayerMaps", "evaluate", "explore", "fit", "list_clips",
-    "list_models", "load_clip", "load_model", "model_name", "psnr", "render", "save_model", "trace",
+    "Canvas", "Clip", "DivergenceError", "History", "LayerMaps", "compress", "diagnose", "evaluate", "explore", "fit",
+    "list_clips", "list_models", "load_clip", "load_model", "model_name", "psnr", "render", "save_model", "trace",
 ]  # fmt: skip
 
 
@@ -21,7 +23,8 @@ def explore(model, clip, view=None, **start):
     """Open the explorer: sliders over layers, frames and neurons, and the neurons that paint a chosen pixel.
 
     ``view`` opens a finding's own browser instead: "neurons per pixel", "intensity and edges", "selectivity", "objects",
-    "fluctuation", "groups" or "faithfulness". ``start`` may name where it opens: layer, frame, neuron, rule ("paper" or
+    "fluctuation", "groups", "faithfulness", "pruning" or
+    "region". ``start`` may name where it opens: layer, frame, neuron, rule ("paper" or
     "first_order"), row, col; share, partition or group where the view has them.
     """
     if view is not None:
@@ -31,3 +34,10 @@ def explore(model, clip, view=None, **start):
     from .explorer import explore  # needs ipywidgets and matplotlib, which the rest does not
 
     return explore(model, clip, **start)
+
+
+def diagnose(model, clip, **options):
+    """A short table and a figure of where a network fails and through which neurons: ``diagnosis.diagnose``."""
+    from .diagnosis import diagnose  # needs matplotlib and pandas, which the rest does not
+
+    return diagnose(model, clip, **options)

@@ -80,7 +80,8 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
     ----------
     source : str or Path
         A shipped name such as ``"nerv-courtyard"`` (seed 1) or ``"nerv-courtyard-s10"``; a ``.safetensors`` file; a file
-        that ``compress`` wrote (``.xinc``); or one of the authors' ``.ckpt`` / ``.pth`` files, whose architecture is inferred from the tensors.
+        that ``compress`` wrote (``.xinc``); or one of the authors' ``.ckpt`` / ``.pth`` files, whose architecture is
+        inferred from the tensors.
     size, n_frames
         (H, W) in pixels and number of frames: the authors' files carry neither, and a wrong one paints a wrong picture
         that cannot always be told from the file. FFN needs only ``size``. All other files know their own.
@@ -123,6 +124,8 @@ def _load_own(path: Path) -> nn.Module:
             tensors = {k: file.get_tensor(k) for k in file.keys()}
     if not kind.for_video:
         model.frame = header.get("frame", 0)
+    if "clip_checksum" in header and not header.get("flipped"):
+        model.fitted_to = header["clip_checksum"]
     return _filled(model, tensors, path)
 
 

@@ -7,9 +7,8 @@ and ``findings/bits``.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import prod
 from pathlib import Path
 
@@ -19,8 +18,11 @@ from torch import Tensor, nn
 from .canvas import trace
 from .checkpoints import packed, unpacked
 from .clips import Clip
+from .maps import LayerMaps
+from .models import Layer, render, run
 from .packing import LOSSY, pack, rounded, write
-from .training import evaluate, psnr, refine
+from .quality import evaluate, psnr
+from .training import refine
 
 ORDERS = ("first_order", "paper", "weight norm", "activation norm", "random")
 
@@ -38,11 +40,12 @@ def scores(model: nn.Module, order: str, frames: Sequence[int], seed: int = 0) -
     for frame in frames if order in ("first_order", "paper", "activation norm") else frames[:1]:
         canvas = trace(model, frame, order if order in ("first_order", "paper") else "paper")
         for maps in canvas:
-            found[maps.name] = found.get(maps.name, 0) + _score(maps, order, random)
+            found[maps.name] = found.get(maps.name, 0) + score(maps, order, random)
     return found
 
 
-def _score(maps, order: str, random: torch.Generator) -> Tensor:
+def score(maps: LayerMaps, order: str, random: torch.Generator) -> Tensor:
+    """The scores of one layer on one frame, (n_neurons,); for the orders that are rules, by the maps' own rule."""
     layer = maps.traced.layer
     if order == "weight norm":
         return weights_of_neurons(layer).square().sum(1).sqrt()
@@ -65,6 +68,19 @@ def pruned(model: nn.Module, gone: dict[str, Tensor]) -> nn.Module:
         if layer.name in gone:
             layer.silence_(gone[layer.name])
     return other
+
+
+def deletion(layers: Sequence[Layer], x: Tensor, order: Tensor, targets: Tensor, shares: Sequence[float]) -> Tensor:
+    """PSNR in dB with the first so many neurons of an order set to zero: (len(shares) + 1,), none removed first.
+
+    layers : the layer and those after it; x : (B, c_in, h, w), its input on B frames; targets : (B, 3, H, W).
+    """
+    first, *later = layers
+    found = []
+    for share in (0.0, *shares):
+        silent = replace(first, weight=first.weight.clone()).silence_(order[: round(share * len(order))])
+        found.append(psnr(run([silent, *later], x).clamp(0, 1), targets.to(x)))
+    return torch.stack(found).cpu()
 
 
 def least(found: dict[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -187,13 +203,13 @@ def compress(
     if bits not in LOSSY or not 0 <= prune < 1 or tune < 0:
         raise ValueError(f"bits are {LOSSY[0]} to {LOSSY[-1]}, prune a share from 0 to under 1, tune a number of epochs")
     if tune and clip is None:
-        raise ValueError("tuning after pruning takes the clip that the network paints")
+        raise ValueError("tuning takes the clip that the network paints")
     n = model.config.n_frames if model.for_video else 1
+    original = model
     if prune:
-        found = scores(model, "first_order", spread(n, 4))
-        model_, model = model, pruned(model, least(found, prune))
-        model = refine(model, clip, tune, progress=progress) if tune else model
-    original = model_ if prune else model
+        model = pruned(model, least(scores(model, "first_order", spread(n, 4)), prune))
+    if tune:
+        model = refine(model, clip, tune, progress=progress)
     plan = guided_bits(model, bits) if guided else equal_bits(model, bits)
     small = quantised(model, plan)
     if clip is None:
@@ -213,9 +229,20 @@ def spread(n_frames: int, most: int, offset: float = 0.5) -> list[int]:
 
 
 def _likeness(a: nn.Module, b: nn.Module, n_frames: int) -> float:
-    from .models import render
-
     return sum(psnr(render(a, f), render(b, f)).item() for f in range(n_frames)) / n_frames
 
 
-__all__ = ["ORDERS", "compress", "encoded", "equal_bits", "guided_bits", "least", "pruned", "quantised", "scores", "spread"]
+__all__ = [
+    "ORDERS",
+    "compress",
+    "deletion",
+    "encoded",
+    "equal_bits",
+    "guided_bits",
+    "least",
+    "pruned",
+    "quantised",
+    "score",
+    "scores",
+    "spread",
+]

@@ -18,6 +18,7 @@ from .canvas import Canvas, trace
 from .clips import Clip
 from .models import render
 from .plots import RULE_NAMES, palette
+from .quality import check_clip
 
 WIDTH = 512  # pictures are shown at the whole multiple of their size that is nearest below this
 _PALETTE = palette()
@@ -210,14 +211,8 @@ class Explorer(widgets.VBox):
 
 def check(model, clip, canvas, layer=None, neuron=0, rule="paper", row=None, col=None) -> None:
     """Refuse in one sentence what could not be shown."""
-    (H, W), size = clip.size, tuple(canvas.image.shape[-2:])
-    if size != (H, W):
-        raise ValueError(f"the model paints {size[0]}×{size[1]} pixels, the clip has {H}×{W}")
-    n_frames = model.config.n_frames if model.for_video else None
-    if n_frames not in (None, len(clip)):
-        raise ValueError(f"the model has {n_frames} frames, the clip {len(clip)}; cut the clip: clip[start:stop:step]")
-    if canvas.frame >= len(clip):
-        raise ValueError(f"the model was fitted to frame {canvas.frame} of its clip, and this one has {len(clip)} frames")
+    check_clip(model, clip)
+    H, W = clip.size
     if rule not in ("paper", "first_order"):
         raise ValueError(f"the explorer shows rule 'paper' or 'first_order', not {rule!r}")
     maps = canvas[layer or canvas.layers[-1]]

@@ -175,9 +175,15 @@ class LayerMaps:
     def color_sum(self) -> Tensor:
         """Σ_n of the signed colour channels, (3, H, W), float64; for the three-channel rules."""
         out = torch.zeros(3, *self.shape[1:], dtype=torch.float64, device=self._device)
-        for neurons in self._rule.groups(max(self._rule.together, int(STREAM_BYTES // self._map_bytes))):
-            out += self._rule.color(neurons, whole(self.shape[1:])).sum(0)
+        for _, maps in self.color_chunks():
+            out += maps.sum(0)
         return out
+
+    @torch.no_grad()
+    def color_chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (neurons, maps): LongTensor (k,) and the signed colour channels (k, 3, H, W), each neuron once."""
+        for neurons in self._rule.groups(max(self._rule.together, int(STREAM_BYTES // self._map_bytes))):
+            yield neurons, self._rule.color(neurons, whole(self.shape[1:]))
 
     def sample(self, channels: int, seed: int = 0) -> LayerMaps:
         """A seeded sample of the layer: the kernels of so many pre-shuffle output channels, renumbered from 0.

@@ -154,8 +154,8 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
     """Measure one unit: layer → statistic → number or array; with ``what="pictures"`` what is drawn of it."""
     if hasattr(finding, "of_network"):  # it takes the network itself, not one layer's maps at a time
         wanted = inspect.signature(finding.of_network).parameters
-        about = dict(rule=unit.rule, seed=unit.seed, frame=unit.frame)
-        return finding.of_network(_network(unit.model, unit.variant), scene_of(clip), **{k: about[k] for k in about if k in wanted})
+        about = {k: v for k, v in asdict(unit).items() if k in wanted}
+        return finding.of_network(_network(unit.model, unit.variant), scene_of(clip), **about)
     seen, scene = canvases(finding, unit), scene_of(clip)
     stride, found = seen[0][seen[0].layers[0]].traced.scale, {}
     few = unit.rule == "first_order" or what == "pictures" or getattr(finding, "SAMPLED", False)

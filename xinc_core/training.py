@@ -1,4 +1,4 @@
-"""Fitting: overfit a network to a clip. PSNR is defined here, once.
+"""Fitting: overfit a network to a clip.
 
 An epoch is one pass over the clip's frames; for an image network it is one full-image step. The order of the frames
 depends on (seed, epoch) alone, so that an interrupted fit continues bit for bit.
@@ -13,7 +13,6 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from tqdm.auto import tqdm
 
 from .clips import Clip
 from .models import family as family_class
-from .models import position, render
+from .models import position
 from .paths import replace_file
 
 
@@ -68,28 +67,6 @@ class History:
         names = list(self.rows[0]) if self.rows else []
         lines = [",".join(names)] + [",".join(f"{row[n]:.6g}" for n in names) for row in self.rows]
         replace_file(path, lambda f: f.write_text("\n".join(lines) + "\n"))
-
-
-def psnr(image: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB: per frame from its MSE on [0, 1], averaged over frames.
-
-    image, target : (T, 3, H, W) or (3, H, W).
-    """
-    mse = (image - target).pow(2).reshape(-1, *image.shape[-3:]).flatten(1).mean(1)
-    return (-10 * mse.log10()).mean()
-
-
-def evaluate(model: nn.Module, clip: Clip, frame: int | None = None, frames: Sequence[int] | None = None) -> float:
-    """PSNR in dB of the rendered, clamped frames: of all of them, or of ``frames``, for a video network; for an image network
-    of ``frame``, by default the one that it was fitted to."""
-    if not model.for_video:
-        return psnr(render(model).cpu(), clip.frames[model.frame if frame is None else frame]).item()
-    if len(clip) != model.config.n_frames:
-        raise ValueError(
-            f"the clip has {len(clip)} frames, the model {model.config.n_frames}; cut the clip: clip[start:stop:step]"
-        )
-    frames = range(len(clip)) if frames is None else frames
-    return sum(psnr(render(model, f).cpu(), clip.frames[f]).item() for f in frames) / len(frames)
 
 
 def fit(
@@ -154,6 +131,7 @@ def fit(
         state.save()
     if not kind.for_video:
         model.frame = frame
+    model.fitted_to = clip.checksum
     return model.to(memory_format=torch.contiguous_format).requires_grad_(False), state.history
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ..clips import Clip
 from ..compression import encoded, equal_bits, guided_bits, least, pruned, quantised, scores, spread
-from ..training import evaluate, psnr, refine
+from ..quality import evaluate, psnr
+from ..training import refine
 from .pruning import EPOCHS
 from .scene import Scene
 from .verdicts import Claim, Condition
@@ -22,7 +23,11 @@ CLAIMS = (
 )
 CASES: dict = {"bits_by_contribution": {}, "smaller_than_codecs": {}}
 BITS = (8, 7, 6, 5, 4)
-QUALITIES = {"H.264": (2, 8, 14, 20, 26, 32, 38, 44), "JPEG": (5, 15, 30, 50, 70, 85, 95, 99), "WebP": (1, 10, 30, 50, 70, 85, 95, 100)}
+QUALITIES = {
+    "H.264": (2, 8, 14, 20, 26, 32, 38, 44),
+    "JPEG": (5, 15, 30, 50, 70, 85, 95, 99),
+    "WebP": (1, 10, 30, 50, 70, 85, 95, 100),
+}
 PRUNED = 0.4
 
 

@@ -7,7 +7,6 @@ the last layer the picture is linear in the neurons, so only inner layers decide
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,8 +15,8 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from ..canvas import trace
+from ..compression import deletion, score
 from ..maps import LayerMaps
-from ..models import run
 from .planted import white
 from .ranks import correlation, ranks
 from .scene import Scene, View
@@ -75,32 +74,13 @@ def sampled(layer: LayerMaps, most: int = MOST, seed: int = 0) -> Tensor:
     return (order if few else order[:most]).sort().values
 
 
-def deletion(maps: LayerMaps, order: Tensor, target: Tensor) -> Tensor:
-    """PSNR in dB against ``target`` (3, H, W) with the first so many neurons of an order set to zero: (len(REMOVED) + 1,)."""
-    first, *later = maps.traced.layers
-    found = []
-    for share in (0.0, *REMOVED):
-        gone = order[: round(share * len(order))]
-        silent = replace(first, weight=first.weight.clone()).silence_(gone)
-        picture = run([silent, *later], maps.traced.inputs[0])[0].clamp(0, 1)
-        found.append(-10 * (picture - target.to(picture)).square().mean().log10())
-    return torch.stack(found).cpu()
-
-
 def pictures(view: View) -> dict[str, Tensor]:
     """Deletion curves, most important neuron first: by this rule's totals, by weight norm, by activation norm, at random."""
     maps, target = view.layer, view.scene.clip.frames[view.frame]
-    layer, x = maps.traced.layer, maps.traced.x
-    norm = layer.weight.flatten(2).norm(dim=2)  # (c_out, c_in)
-    loud = x.flatten(1).norm(dim=1)
-    columns = layer.neurons == "columns"
-    orders = {
-        "totals": maps.totals(),
-        "weight norm": norm.norm(dim=0) if columns else norm.T.flatten(),
-        "activation norm": loud if columns else loud.repeat_interleave(layer.c_out),
-        "random": torch.rand(len(maps), generator=torch.Generator().manual_seed(0)),
-    }
-    return {name: deletion(maps, score.cpu().argsort(descending=True), target) for name, score in orders.items()}
+    random = torch.Generator().manual_seed(0)
+    orders = {"totals": maps.totals()} | {o: score(maps, o, random) for o in ("weight norm", "activation norm", "random")}
+    of = maps.traced.layers, maps.traced.inputs[0]
+    return {n: deletion(*of, s.cpu().argsort(descending=True), target[None], REMOVED) for n, s in orders.items()}
 
 
 def after_shuffling(model: nn.Module, frame: int, rule: str, n: int = 40, seed: int = 0) -> dict[str, float]:

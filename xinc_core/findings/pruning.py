@@ -5,15 +5,13 @@ Totals come from four frames, PSNR from four others. "network" is all layers tog
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
 from ..canvas import trace
-from ..compression import ORDERS, least, pruned, scores, spread
-from ..models import run
-from ..training import evaluate, psnr, refine
+from ..compression import deletion, least, pruned, scores, spread
+from ..quality import evaluate
+from ..training import refine
 from .scene import Scene
 from .verdicts import Claim, Condition
 
@@ -46,9 +44,11 @@ def of_network(model: nn.Module, scene: Scene, rule: str, seed: int) -> dict[str
     for name in canvases[0].layers:
         traced = [c[name].traced for c in canvases]
         x = torch.cat([t.inputs[0] for t in traced])
-        curves = {o: curve(traced[0].layers, x, score[name].cpu().argsort(), targets) for o, score in orders.items()}
+        curves = {o: deletion(traced[0].layers, x, s[name].cpu().argsort(), targets, SHARES) for o, s in orders.items()}
         found[name] = _told(curves, rule)
-    whole = {o: [evaluate(pruned(model, least(s, share)), clip, frames=held) for share in (0, *SHARES)] for o, s in orders.items()}
+    whole = {
+        o: [evaluate(pruned(model, least(s, share)), clip, frames=held) for share in (0, *SHARES)] for o, s in orders.items()
+    }
     found["network"] = _told({o: torch.tensor(values) for o, values in whole.items()}, rule)
     if seed == 1:
         compared = (rule, "weight norm", "random") if rule == "first_order" else (rule,)
@@ -57,19 +57,6 @@ def of_network(model: nn.Module, scene: Scene, rule: str, seed: int) -> dict[str
             prefix = "" if order == rule else f"{order.replace(' ', '_')}_"
             found["network"] |= {f"{prefix}tuned_psnr": after[1], f"{prefix}tuned": torch.tensor(after)}
     return found
-
-
-def curve(layers, x: Tensor, order: Tensor, targets: Tensor, shares=SHARES) -> Tensor:
-    """PSNR in dB with the first so many neurons of an order set to zero: (len(shares) + 1,), none removed first.
-
-    layers : the layer and those after it; x : (B, c_in, h, w), its input on B frames; targets : (B, 3, H, W).
-    """
-    first, *later = layers
-    found = []
-    for share in (0.0, *shares):
-        silent = replace(first, weight=first.weight.clone()).silence_(order[: round(share * len(order))])
-        found.append(psnr(run([silent, *later], x).clamp(0, 1), targets.to(x)))
-    return torch.stack(found).cpu()
 
 
 def tuned(model: nn.Module, gone: dict[str, Tensor], clip, held: list[int]) -> float:
@@ -83,6 +70,3 @@ def _told(curves: dict[str, Tensor], rule: str) -> dict:
         prefix = "" if order == rule else f"{order.replace(' ', '_')}_"
         told |= {f"{prefix}pruned_psnr": float(values[1:].mean()), f"{prefix}curve": values}
     return told
-
-
-__all__ = ["ORDERS", "curve", "of_network", "tuned"]

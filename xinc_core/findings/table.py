@@ -25,6 +25,11 @@ FINDINGS = {
     "motion_dominates": "change over time is dominated by motion",
     "clusters": "neurons cluster by contribution profile",
     "faithful": "the maps tell what a neuron does to the picture",
+    "prunable_by_contribution": "contributions tell which neurons can go",
+    "bits_by_contribution": "contributions tell where bits are needed",
+    "smaller_than_codecs": "a compressed network is smaller than a codec's file",
+    "faults_found": "contributions find a broken neuron",
+    "errors_under_strong_maps": "the error lies where the maps are strong",
 }
 STATISTICS = {
     "calibration": "planted maps: 1 = the claim must hold on them, 0 = it must not",
@@ -74,6 +79,28 @@ STATISTICS = {
        for what, text in (("pixels", "rank correlation with ablation over pixels"), ("totals", "the same of totals over neurons"))
        for base in ("zero", "mean")},
     "dead_yet_effective": "share of neurons with an empty map whose removal changes the picture",
+    **{f"{order}pruned_psnr": f"mean PSNR (dB) with 10 to 80 % of the neurons gone, {text} first" for order, text in
+       (("", "least contribution"), ("weight_norm_", "least weight norm"), ("activation_norm_", "least activation norm"),
+        ("random_", "random ones"))},
+    "unpruned_psnr": "PSNR (dB) with all neurons",
+    **{f"{order}tuned_psnr": f"PSNR (dB) with 40 % gone, {text} first, then tuned" for order, text in
+       (("", "least contribution"), ("weight_norm_", "least weight norm"), ("random_", "random ones"))},
+    "guided_psnr": "mean PSNR (dB) at 8 to 4 bits, shared out by contribution",
+    "equal_psnr": "mean PSNR (dB) at 8 to 4 bits, the same for every tensor",
+    "guided_psnr_6": "PSNR (dB) at 6 bits, shared out by contribution",
+    "equal_psnr_6": "PSNR (dB) at 6 bits, the same for every tensor",
+    "equal_psnr_8": "PSNR (dB) at 8 bits, the same for every tensor",
+    "size_over_codec": "size over that of the best codec at the same PSNR",
+    "bits_per_pixel": "bits per pixel of the file at 8 bits per weight",
+    "psnr_at_8_bits": "PSNR (dB) of all frames at 8 bits per weight",
+    "fault_top1": "share of faults whose neuron is the first suspect",
+    "fault_top10": "share of faults whose neuron is among ten suspects",
+    "visible_fault_top10": "the same of faults that cost 0.1 dB or more",
+    "norm_fault_top10": "the same, suspects by weight norm",
+    "chance_fault_top10": "the same, suspects by chance",
+    "faults_visible": "share of faults that cost 0.1 dB or more",
+    "rank_error_heatmap": "rank correlation of the error with the heatmap",
+    "rank_error_effective": "rank correlation of the error with effective neurons",
 }  # fmt: skip
 
 

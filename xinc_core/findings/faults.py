@@ -20,12 +20,12 @@ from .ranks import rank_correlation
 from .scene import Scene
 from .verdicts import Claim, Condition
 
-NAME, VERSION, OFFSETS, FRAMES = "diagnosis", 1, (0,), (3,)
+NAME, VERSION, OFFSETS, FRAMES = "faults", 1, (0,), (3,)
 CLAIMS = (
     Claim(
         "faults_found",
         (Condition("fault_top10", 0.5), Condition("fault_top10", "norm_fault_top10")),
-        ("fault_top1", "chance_fault_top10", "faults_visible"),
+        ("fault_top1", "visible_fault_top10", "chance_fault_top10", "faults_visible"),
     ),
     Claim("errors_under_strong_maps", (Condition("rank_error_heatmap", 0.1),), ("rank_error_effective",)),
 )
@@ -65,8 +65,9 @@ def _faults(model, clean: Tensor, canvas, maps: LayerMaps, rule: str, seed: int)
         places.append(place(suspicion(among, now.image, clean), true))
         norms.append(place(weights_of_neurons(among.traced.layer)[maps.neurons].norm(dim=1), true))
         visible.append(float((now.image.clamp(0, 1) - clean).square().mean() / before) > 10**0.01)
-    places, norms = np.array(places), np.array(norms)
-    told = dict(fault_top1=places < 1, fault_top10=places < 10, norm_fault_top10=norms < 10, faults_visible=visible)
+    places, norms, seen = np.array(places), np.array(norms), np.array(visible)
+    told = dict(fault_top1=places < 1, fault_top10=places < 10, norm_fault_top10=norms < 10, faults_visible=seen)
+    told |= dict(visible_fault_top10=places[seen] < 10) if seen.any() else {}
     return {k: float(np.mean(v)) for k, v in told.items()} | dict(chance_fault_top10=min(1.0, 10 / len(maps)))
 
 
@@ -89,18 +90,26 @@ def broken(model: nn.Module, layer: str, neuron: int, kind: str, random: torch.G
 
 
 def suspicion(maps: LayerMaps, image: Tensor, clean: Tensor) -> Tensor:
-    """How well each neuron's map explains the damage, (n_neurons,): Σ_{p∈D} d(p)|C_n(p)| / √(Σ_p C_n(p)²).
+    """How well each neuron's map explains the damage e = image − clean: |⟨e, C_n⟩| / ‖C_n‖, (n_neurons,).
 
-    d = Σ_c |image − clean|; D, the damaged region: the tenth of the pixels where d is largest.
+    Only the tenth of the pixels where Σ_c|e| is largest counts in the product. A rule without colour channels has no sign to
+    compare: there both are magnitudes, Σ_c|e| and |C_n|.
     """
-    d = (image.clamp(0, 1) - clean.to(image)).abs().sum(0).flatten()
-    d = d * (d >= d.kthvalue(max(1, round((1 - DAMAGED) * len(d)))).values)
+    e = image.clamp(0, 1) - clean.to(image)
+    d = e.abs().sum(0)
+    damaged = d >= d.flatten().kthvalue(max(1, round((1 - DAMAGED) * d.numel()))).values
     inside, squares = torch.zeros(2, len(maps), dtype=torch.float64)
-    for pixels, parts in maps.tiles("suspects"):
-        for neurons, values in parts:
-            inside[neurons] += (values @ d[pixels]).double().cpu()
-            squares[neurons] += values.square_().sum(1).double().cpu()
-    return inside / squares.sqrt().clamp_min(1e-30)
+    try:
+        for neurons, colors in maps.color_chunks():
+            inside[neurons] = (colors * (e * damaged)).flatten(1).sum(1).double().cpu()
+            squares[neurons] = colors.square().flatten(1).sum(1).double().cpu()
+    except ValueError:
+        d = (d * damaged).flatten()
+        for pixels, parts in maps.tiles("suspects"):
+            for neurons, values in parts:
+                inside[neurons] += (values @ d[pixels]).double().cpu()
+                squares[neurons] += values.square_().sum(1).double().cpu()
+    return inside.abs() / squares.sqrt().clamp_min(1e-30)
 
 
 def place(score: Tensor, true: int) -> int:

@@ -1,0 +1,143 @@
+"""What is wrong with this network? Its worst frames and regions, and the neurons that do nothing, too much, or harm."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from . import plots
+from .canvas import Canvas, trace
+from .clips import Clip
+from .maps import LayerMaps
+from .models import render
+from .quality import check_clip, psnr
+from .regions import Partition, grid_cells, instances
+
+LARGE, CHANNELS = 4000, 64  # of a layer with more neurons than LARGE, so many output channels are looked at
+ALIKE = 0.999  # correlation of two neurons' profiles over 128 cells from which they count as duplicates
+
+
+class Diagnosis(NamedTuple):
+    """table : columns what, where, value, unit; figure : error per frame and region, neurons per layer."""
+
+    table: pd.DataFrame
+    figure: plt.Figure
+
+
+def diagnose(model: nn.Module, clip: Clip, frame: int | None = None, worst: int = 3) -> Diagnosis:
+    """Say in a short table and a figure where a network fails its clip, and through which neurons.
+
+    Parameters
+    ----------
+    frame : int, optional
+        The frame that is looked at closely; by default the one with the lowest PSNR.
+    worst : int
+        How many regions, and how many harmful neurons of the whole network, are named.
+
+    Returns
+    -------
+    Diagnosis
+        PSNR per frame (its mean and the worst); the worst regions: cells of a 4×8 grid, and instances where the clip has
+        masks, by their error over the picture's; per layer the neurons without effect (first-order map zero) and those with
+        a duplicate (profiles correlate above 0.999; of large layers a seeded sample of 64 output channels); the neurons
+        whose removal improves the frame most, found by first-order maps, confirmed by ablation.
+
+    Raises
+    ------
+    ValueError
+        If the model does not fit the clip.
+    """
+    check_clip(model, clip)
+    frames = range(len(clip)) if model.for_video else [model.frame]
+    quality = {f: psnr(render(model, f).cpu(), clip.frames[f]).item() for f in frames}
+    frame = min(quality, key=quality.get) if frame is None or not model.for_video else frame
+    canvas, target = trace(model, frame, "first_order"), clip.frames[frame]
+    error = (canvas.image.cpu().clamp(0, 1) - target).square().mean(0)
+    regions = worst_regions(error, grid_cells(clip), frame, worst)
+    if clip.labels is not None:
+        regions += worst_regions(error, instances(clip), frame, worst)
+    layers = {maps.name: idle(maps) for maps in canvas}
+    harm = harmful(canvas, target, worst)
+    rows = [("PSNR", "mean over frames" if len(quality) > 1 else f"frame {frame}", np.mean(list(quality.values())), "dB")]
+    rows += [("PSNR", f"worst: frame {frame}", quality[frame], "dB")] if len(quality) > 1 else []
+    rows += [("error over the picture's", name, value, "×") for name, value in regions]
+    for name, (looked, dead, twins) in layers.items():
+        rows += [("neurons without effect", name, 100 * dead / looked, f"% of {looked}")]
+        rows += [("neurons with a duplicate", name, 100 * twins / looked, f"% of {looked}")]
+    rows += [("removal improves the frame", f"{name}, neuron {n}", gain, "dB") for name, n, gain in harm]
+    table = pd.DataFrame(rows, columns=["what", "where", "value", "unit"])
+    return Diagnosis(table, _figure(clip, quality, frame, error, layers))
+
+
+def worst_regions(error: Tensor, part: Partition, frame: int, most: int) -> list[tuple[str, float]]:
+    """The regions of largest mean error over the picture's mean: name and ratio; error : (H, W)."""
+    labels = part.labels[frame].flatten()
+    area = torch.bincount(labels, minlength=part.n_regions)
+    mean = torch.bincount(labels, error.flatten().double(), part.n_regions) / area.clamp_min(1) / error.double().mean()
+    return [(part.names[i], float(mean[i])) for i in mean.argsort(descending=True)[:most] if area[i]]
+
+
+def few_of(maps: LayerMaps) -> LayerMaps:
+    """The layer, or of a large one a seeded sample."""
+    return maps.sample(CHANNELS) if len(maps) > LARGE else maps
+
+
+def idle(maps: LayerMaps) -> tuple[int, int, int]:
+    """How many neurons were looked at, how many have no effect, and how many of the others have a duplicate."""
+    maps = few_of(maps)
+    profile = maps.region_sums(_cells(maps.shape[1:])).cpu()
+    alive = profile.sum(1) > 1e-9 * profile.sum(1).max()
+    profile = profile[alive] - profile[alive].mean(1, keepdim=True)
+    profile = torch.nn.functional.normalize(profile, dim=1)
+    alike = (profile @ profile.T).fill_diagonal_(0) > ALIKE
+    return len(maps), int((~alive).sum()), int(alike.any(1).sum())
+
+
+def _cells(size: tuple[int, int], rows: int = 8, columns: int = 16) -> Tensor:
+    H, W = size
+    return (torch.arange(H) * rows // H)[:, None] * columns + torch.arange(W) * columns // W
+
+
+def harmful(canvas: Canvas, target: Tensor, most: int) -> list[tuple[str, int, float]]:
+    """The neurons whose removal raises the frame's PSNR most: (layer, neuron, gain in dB by ablation), best first.
+
+    Removing a neuron changes the squared error by about Σ_p (2⟨target − image, C⟩ + ‖C‖²), C its first-order map; the best
+    candidates of each layer are removed in fact.
+    """
+    miss = target.to(canvas.image) - canvas.image
+    before, found = miss.square().mean(), []
+    for maps in map(few_of, canvas):
+        change = torch.zeros(len(maps), dtype=torch.float64)
+        for neurons, colors in maps.color_chunks():
+            change[neurons] = ((2 * miss + colors) * colors).flatten(1).sum(1).double().cpu()
+        tried = maps.neurons[change.argsort()[: 2 * most]]
+        truth = canvas.with_rule("ablation")[maps.name]
+        for n in tried.tolist():
+            after = (miss + truth.color(n)).square().mean()
+            found.append((maps.name, n, float(10 * (before / after).log10())))
+    return [f for f in sorted(found, key=lambda f: -f[2])[:most] if f[2] > 0]
+
+
+def _figure(clip: Clip, quality: dict[int, float], frame: int, error: Tensor, layers: dict) -> plt.Figure:
+    plots.theme()
+    fig, axes = plt.subplots(1, 3, figsize=(13, 2.9), width_ratios=(1, 1.4, 1))
+    axes[0].plot(list(quality), list(quality.values()), "o-", ms=3, color="0.3")
+    axes[0].plot(frame, quality[frame], "o", color=plots.VERDICT_COLORS["not reproduced"], label=f"frame {frame}")
+    axes[0].set(xlabel="frame", ylabel="PSNR (dB)", title="quality per frame")
+    axes[0].legend(frameon=False)
+    plots.magnitude(error.sqrt(), axes[1], f"error of frame {frame}, brightest = {float(error.max().sqrt()):.2f}")
+    shares = np.array([[100 * dead / n, 100 * twins / n] for n, dead, twins in layers.values()])
+    for k, (name, color) in enumerate((("without effect", "0.3"), ("with a duplicate", "0.65"))):
+        axes[2].bar(np.arange(len(layers)) + 0.36 * k - 0.18, shares[:, k], 0.34, color=color, label=name)
+    axes[2].set_xticks(range(len(layers)), layers)
+    axes[2].set(ylabel="neurons (%)", title="idle neurons", ylim=(0, max(1.0, 1.25 * shares.max())))
+    axes[2].legend(frameon=False)
+    return fig
+
+
+__all__ = ["Diagnosis", "diagnose", "harmful", "idle", "worst_regions"]
