@@ -18,23 +18,10 @@ from xinc_core.study import SERIES
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = [
-    "paths",
-    "shapes",
-    "clips",
-    "models",
-    "regions",
-    "checkpoints",
-    "training",
-    "rules",
-    "maps",
-    "canvas",
-    "findings",
-    "results",
-    "plots",
-    "charts",
-    "portraits",
+    *("paths", "shapes", "clips", "models", "regions", "packing", "checkpoints", "quality", "training", "rules", "maps"),
+    *("canvas", "compression", "findings", "results", "plots", "charts", "portraits", "tradeoffs", "diagnosis"),
+    *("explorer", "browsers", "study", "cli"),
 ]
-PATH += ["explorer", "browsers", "study", "cli"]
 
 
 def modules():

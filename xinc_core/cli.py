@@ -50,11 +50,7 @@ def _fit(args) -> None:
     options = {} if args.parameters is None else dict(parameters=args.parameters)
     which = "" if args.family == "nerv" else f"-f{args.frame}"
     out = Path(args.output or f"{args.family}-{clip.name}{which}-s{args.seed}.safetensors")
-    if out.suffix != ".safetensors":
-        raise ValueError(f"a model's file ends in .safetensors, not as in {str(out)!r}")
-    if out.exists() and not args.force:
-        raise ValueError(f"{str(out)!r} exists already; name another file with -o, or add --force to replace it")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    _writable(out, ".safetensors", args.force)
     state = out.with_suffix(".fit.pt")
     try:
         model, history = _fitted(args, clip, state, options)
@@ -75,6 +71,34 @@ def _fitted(args, clip, state: Path, options: dict):
     import xinc_core as xc
 
     return xc.fit(args.family, clip, args.frame, args.seed, args.epochs, args.lr, args.device, checkpoint=state, **options)
+
+
+def _compress(args) -> None:
+    import xinc_core as xc
+
+    out = Path(args.output or f"{Path(args.model).stem}.xinc")
+    _writable(out, ".xinc", args.force)
+    model = xc.load_model(args.model)
+    name = args.clip or _of_shipped(args.model)
+    told = xc.compress(model, out, xc.load_clip(name) if name else None, args.bits, args.guided, args.prune, args.tune)
+    quality = f"{told['psnr']:.2f} dB" if "psnr" in told else f"{told['psnr_to_original']:.2f} dB to what it painted before"
+    print(f"{out}: {told['bytes']:,} bytes, {told['bits_per_pixel']:.3f} bits per pixel, {quality}")
+
+
+def _of_shipped(model: str) -> str | None:
+    """The clip of a shipped model."""
+    from .checkpoints import list_models
+
+    return list_models().get(model, {}).get("clip")
+
+
+def _writable(out: Path, suffix: str, force: bool) -> None:
+    """Refuse an output file of the wrong kind, or one that exists; make its folder."""
+    if out.suffix != suffix:
+        raise ValueError(f"the file ends in {suffix}, not as in {str(out)!r}")
+    if out.exists() and not force:
+        raise ValueError(f"{str(out)!r} exists already; name another file with -o, or add --force to replace it")
+    out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _models(args) -> None:
@@ -128,6 +152,17 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--parameters", type=int, help="target number of parameters (nerv)")
     fit.add_argument("--device", default="cpu")
     fit.add_argument("-o", "--output", help="the .safetensors file to write")
+
+    small = add("compress", _compress, "write a model as a small file that load_model reads",
+                "xinc compress nerv-courtyard --bits 7 -o small.xinc")  # fmt: skip
+    small.add_argument("model", help="a shipped model's name or a file")
+    small.add_argument("--clip", help="what it paints, to state the PSNR; shipped models know theirs")
+    small.add_argument("--bits", type=int, default=8, help="per weight, 2 to 12 (%(default)s)")
+    small.add_argument("--guided", action="store_true", help="spend the bits where contributions say that they matter")
+    small.add_argument("--prune", type=float, default=0.0, metavar="SHARE", help="remove this share of the neurons first")
+    small.add_argument("--tune", type=int, default=0, metavar="EPOCHS", help="train what is left for so long")
+    small.add_argument("--force", action="store_true", help="replace an existing file")
+    small.add_argument("-o", "--output", help="the .xinc file to write")
 
     add("models", _models, "list the shipped models", "xinc models")
     add("clips", _clips, "list the shipped clips", "xinc clips")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from math import prod
 from pathlib import Path
 
@@ -78,8 +78,8 @@ def deletion(layers: Sequence[Layer], x: Tensor, order: Tensor, targets: Tensor,
     first, *later = layers
     found = []
     for share in (0.0, *shares):
-        silent = replace(first, weight=first.weight.clone()).silence_(order[: round(share * len(order))])
-        found.append(psnr(run([silent, *later], x).clamp(0, 1), targets.to(x)))
+        left = first.without(order[: round(share * len(order))])
+        found.append(psnr(run([left, *later], x).clamp(0, 1), targets.to(x)))
     return torch.stack(found).cpu()
 
 

@@ -200,7 +200,7 @@ class Explorer(widgets.VBox):
         values = layer.pixel(row, col)
         order, enough = painters(values)
         self.images["pixel"].value = rgb_png(_crosshair(self._truth, row, col), self._scale)
-        self.images["painters"].value = palette_png(_sheet([layer[int(n)].abs() for n in order[:TOP]]))
+        self.images["painters"].value = palette_png(sheet([layer[int(n)].abs() for n in order[:TOP]]))
         self.captions["pixel"].value = f"pixel ({row}, {col})"
         total = float(values.abs().sum()) or 1.0
         names = ", ".join(f"{int(n)} ({100 * abs(float(values[n])) / total:.1f} %)" for n in order[:TOP])
@@ -222,7 +222,7 @@ def check(model, clip, canvas, layer=None, neuron=0, rule="paper", row=None, col
         raise IndexError(f"pixel ({row}, {col}) is outside the picture of {H}×{W}")
 
 
-def _sheet(maps: list[Tensor], columns: int = 2, gap: int = 2) -> Tensor:
+def sheet(maps: list[Tensor], columns: int = 2, gap: int = 2) -> Tensor:
     """Maps side by side, each on its own scale, with bright lines between them."""
     H, W = maps[0].shape
     rows = -(-len(maps) // columns)

@@ -89,10 +89,10 @@ def _collected(finding: ModuleType, clip: Clip, units: list[Unit], progress: boo
 
 
 def drawn(finding: ModuleType, clip: Clip, family: str, seed: int, rule: str, frame: int) -> dict[str, dict]:
-    """What a finding stores of one unit to be drawn, its ``pictures(view)``: layer → name → array."""
+    """What a finding stores of one unit to be drawn, its ``pictures(view)`` or all of ``of_network``: layer → name → array."""
     model = load_model(model_name(family, clip.name, seed))
     unit = Unit(clip.name, family, seed, rule, "trained", frame if model.for_video else model.frame)
-    return _measured(finding, clip, unit, "pictures")
+    return _measured(finding, clip, unit, "measure" if hasattr(finding, "of_network") else "pictures")
 
 
 def profiles(finding: ModuleType, clip: Clip, families, seeds, rule: str) -> dict[tuple[str, int, str], dict]:

@@ -49,6 +49,8 @@ SERIES = (
     Notebook("07_motion", "Is change over time dominated by motion?", "fluctuation and motion (section 4.6)"),
     Notebook("08_neuron_groups", "Do neurons come in kinds?", "groups of neurons (section 4.7)"),
     Notebook("09_faithfulness", "Do the maps tell the truth?", "an audit against ablation (beyond the paper)"),
+    Notebook("10_compression", "What can be left out?", "pruning, quantisation, files (beyond the paper)"),
+    Notebook("11_diagnosis", "What is wrong with this network?", "faults and errors (beyond the paper)"),
     Notebook("12_findings", "Which of the paper's findings survive?", "all verdicts"),
 )
 

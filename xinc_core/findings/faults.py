@@ -89,15 +89,15 @@ def broken(model: nn.Module, layer: str, neuron: int, kind: str, random: torch.G
     return other
 
 
-def suspicion(maps: LayerMaps, image: Tensor, clean: Tensor) -> Tensor:
+def suspicion(maps: LayerMaps, image: Tensor, clean: Tensor, where: Tensor | None = None) -> Tensor:
     """How well each neuron's map explains the damage e = image − clean: |⟨e, C_n⟩| / ‖C_n‖, (n_neurons,).
 
-    Only the tenth of the pixels where Σ_c|e| is largest counts in the product. A rule without colour channels has no sign to
-    compare: there both are magnitudes, Σ_c|e| and |C_n|.
+    Only the pixels of ``where`` (H, W) count in the product, by default the tenth where Σ_c|e| is largest. A rule
+    without colour channels has no sign to compare: there both are magnitudes, Σ_c|e| and |C_n|.
     """
     e = image.clamp(0, 1) - clean.to(image)
     d = e.abs().sum(0)
-    damaged = d >= d.flatten().kthvalue(max(1, round((1 - DAMAGED) * d.numel()))).values
+    damaged = where if where is not None else d >= d.flatten().kthvalue(max(1, round((1 - DAMAGED) * d.numel()))).values
     inside, squares = torch.zeros(2, len(maps), dtype=torch.float64)
     try:
         for neurons, colors in maps.color_chunks():

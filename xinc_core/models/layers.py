@@ -85,8 +85,12 @@ class Layer:
         """The same layer over weights that carry no gradient."""
         return replace(self, weight=self.weight.detach(), bias=None if self.bias is None else self.bias.detach())
 
+    def without(self, neurons: Tensor) -> Layer:
+        """A copy with the weights of these neurons set to zero; biases stay."""
+        return replace(self, weight=self.weight.detach().clone()).silence_(neurons)
+
     def silence_(self, neurons: Tensor) -> Layer:
-        """Set the weights of these neurons to zero, in place; biases stay."""
+        """The same in place, on the network itself."""
         weight = self.weight.detach()
         if self.neurons == "columns":
             weight[:, neurons] = 0

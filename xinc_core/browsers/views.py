@@ -1,108 +1,19 @@
-"""The browsers of the findings: sliders on one side, pictures that follow on the other.
-
-Each is a function of plain values that returns captions and pictures; ``Browser`` puts controls before it. What would take
-seconds for all neurons of a layer is shown for a seeded sample of them, and the caption says so.
-"""
+"""The browsers of the findings, one function each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import ipywidgets as widgets
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .canvas import trace
-from .clips import Clip
-from .explorer import WIDTH, check, overlay_png, palette_png, rgb_png
-from .findings import groups
-from .findings.ranks import rank_correlation
-from .findings.scene import Scene
-from .plots import RULE_NAMES
-
-FEW = 128  # neurons of a layer that a browser adds up
-
-
-class Browser(widgets.VBox):
-    """Controls, and the pictures that ``show(**values)`` returns for them: caption → PNG."""
-
-    def __init__(self, controls: dict[str, widgets.Widget], show: Callable[..., dict[str, bytes]], width: int = WIDTH):
-        self.controls, self._show, self._quiet = controls, show, False
-        self._cell = widgets.Layout(width=f"{width}px")  # a long caption wraps; it must not stretch its picture
-        self.images: list[widgets.Image] = []
-        self.captions: list[widgets.HTML] = []
-        self._cells = widgets.GridBox(layout=widgets.Layout(grid_template_columns="repeat(2, max-content)", grid_gap="4px"))
-        super().__init__([*controls.values(), self._cells])
-        for control in controls.values():
-            control.observe(self._moved, "value")
-        self._draw()
-
-    def _moved(self, change) -> None:
-        if not self._quiet:
-            self._quiet = True  # a control that clips another is one move, not two
-            try:
-                self._draw()
-            finally:
-                self._quiet = False
-
-    def _draw(self) -> None:
-        found = self._show(**{name: control.value for name, control in self.controls.items()})
-        if len(self.images) != len(found):
-            self.images = [widgets.Image(format="png", layout=self._cell) for _ in found]
-            self.captions = [widgets.HTML(layout=self._cell) for _ in found]
-            self._cells.children = [widgets.VBox([c, i]) for c, i in zip(self.captions, self.images)]
-        for caption, picture, (text, png) in zip(self.captions, self.images, found.items()):
-            caption.value, picture.value = text, png
-
-
-class Opened:
-    """A model and its clip, with what the browsers share: canvases, a few maps of a layer, controls, sizes."""
-
-    def __init__(self, model: nn.Module, clip: Clip):
-        self.model, self.clip, self.scene = model, clip, Scene(clip)
-        self.scale = max(1, WIDTH // clip.size[1])
-        self.canvas = lru_cache(8)(lambda frame, rule: trace(model, frame, rule))
-        check(model, clip, self.canvas(0, "paper"))
-        self.few = lru_cache(16)(self._few)
-
-    def _few(self, frame: int, rule: str, layer: str) -> tuple[Tensor, Tensor, int]:
-        """(numbers, |C| of a seeded sample of neurons (k, H, W), how many neurons the layer has)."""
-        whole = self.canvas(frame, rule)[layer]
-        part = whole.sample(max(1, -(-FEW // whole.traced.layer.c_in)))
-        return part.neurons[:FEW], part.tensor()[:FEW].abs(), len(whole)
-
-    def truth(self, frame: int) -> Tensor:
-        return self.clip.frames[self.canvas(frame, "paper").frame]
-
-    def controls(self, start: dict, first: int = 0, **more) -> dict[str, widgets.Widget]:
-        """layer, frame, rule and what a browser adds; ``start`` says where they begin, ``first`` which frame is the first."""
-        layers = self.canvas(first, "paper").layers
-        last = len(self.clip) - 1 if self.model.for_video else first
-        wide = dict(layout=widgets.Layout(width="420px"), style={"description_width": "80px"})
-        frame = min(max(start.get("frame", first), first), last)
-        usual = dict(
-            layer=widgets.SelectionSlider(options=layers, value=start.get("layer", layers[-2]), description="layer", **wide),
-            frame=widgets.IntSlider(frame, first, last, description="frame", disabled=last == first, **wide),
-            rule=widgets.ToggleButtons(
-                options=[(RULE_NAMES[r], r) for r in ("paper", "first_order")],
-                value=start.get("rule", "paper"),
-                description="rule",
-            ),
-        )
-        for control in more.values():
-            control.layout, control.style = wide["layout"], wide["style"]
-        return usual | more
-
-    def browser(self, controls: dict[str, widgets.Widget], show: Callable[..., dict[str, bytes]]) -> Browser:
-        return Browser(controls, show, self.scale * self.clip.size[1])
-
-    def picture(self, values: Tensor, vmax: float | None = None) -> bytes:
-        return palette_png(values, self.scale, vmax)
-
-    def photo(self, picture: Tensor) -> bytes:
-        return rgb_png(picture, self.scale)
+from ..explorer import overlay_png
+from ..findings import groups
+from ..findings.ranks import rank_correlation
+from ..plots import RULE_NAMES
+from .base import Browser, Opened
 
 
 def neurons_per_pixel(o: Opened, **start) -> Browser:
@@ -267,24 +178,6 @@ def faithfulness(o: Opened, **start) -> Browser:
         return found
 
     return o.browser(controls, show)
-
-
-VIEWS = {
-    "neurons per pixel": neurons_per_pixel,
-    "intensity and edges": intensity_and_edges,
-    "selectivity": selectivity,
-    "objects": objects,
-    "fluctuation": fluctuation,
-    "groups": kinds,
-    "faithfulness": faithfulness,
-}
-
-
-def browse(model: nn.Module, clip: Clip, view: str, **start) -> Browser:
-    """Open one of the ``VIEWS`` on a model and its clip; ``start`` may name layer, frame, rule and the view's own controls."""
-    if view not in VIEWS:
-        raise ValueError(f"no view {view!r}; there are {', '.join(VIEWS)}")
-    return VIEWS[view](Opened(model, clip), **start)
 
 
 def _cumulative(maps: Tensor) -> tuple[Tensor, Tensor]:
