@@ -38,7 +38,7 @@ def test_every_control_moves_a_picture(view, model, clip):
             continue
         assert control.description
         before = pictures(browser)
-        if name in ("layer", "partition", "baseline"):
+        if name in ("layer", "partition", "baseline", "order"):
             control.value = next(o for o in control.options if o != control.value)
         elif name == "rule":
             control.value = "first_order"

@@ -9,6 +9,7 @@ from conftest import Chain
 from scipy.stats import spearmanr
 
 import xinc_core as xc
+from xinc_core.compression import deletion
 from xinc_core.findings import faithfulness
 from xinc_core.findings.scene import Scene, View
 from xinc_core.models import identity
@@ -57,10 +58,11 @@ def test_deleting_in_the_order_of_ablation_is_optimal_in_a_linear_layer_without_
     model.convs[0].weight.data.fill_(1.0)
     canvas = xc.trace(model, rule="ablation")
     maps, target = canvas["l1"], canvas.image
-    best = faithfulness.deletion(maps, maps.totals().argsort(descending=True), target)
+    at = maps.traced.layers, maps.traced.inputs[0]
+    best = deletion(*at, maps.totals().argsort(descending=True), target[None], faithfulness.REMOVED)
     for seed in range(20):
         order = torch.randperm(24, generator=torch.Generator().manual_seed(seed))
-        assert (faithfulness.deletion(maps, order, target)[1:] >= best[1:] - 1e-4).all()
+        assert (deletion(*at, order, target[None], faithfulness.REMOVED)[1:] >= best[1:] - 1e-4).all()
 
 
 def test_the_papers_maps_do_not_notice_shuffled_weights_and_first_order_maps_do(ffn):

@@ -65,7 +65,7 @@ def lines_of_code(file):
 def test_the_package_is_thin():
     lines = {file: lines_of_code(file) for file, _ in modules()}
     core = ("models", "rules", "maps", "canvas", "checkpoints", "training")
-    assert max(len(file.read_text().splitlines()) for file in lines) <= 300 and sum(lines.values()) <= 4000
+    assert max(len(file.read_text().splitlines()) for file in lines) <= 300 and sum(lines.values()) <= 6000
     rooms = {f: f.relative_to(ROOT / "xinc_core").parts[0].removesuffix(".py") for f in lines}
     assert sum(n for f, n in lines.items() if rooms[f] in core) <= 1500
 

@@ -142,25 +142,6 @@ def test_noise_in_a_linear_layer_costs_what_the_sensitivity_says():
 # ---------------------------------------------------------------- pruning
 
 
-def test_ablation_order_is_optimal_on_a_linear_layer_without_overlap():
-    """Each neuron paints pixels of its own, so the error of a set is the sum of its members' errors."""
-    torch.manual_seed(0)
-    chain = Chain((1, 8), (8, 3), (1,), (1,), (identity,), bias=False, neurons="columns").requires_grad_(False)
-    chain.x.copy_(torch.eye(8)[None, :, None])
-    maps = xc.trace(chain, 0, "ablation")["l1"]
-    order = torch.stack([maps.color(n).square().sum() for n in range(8)]).argsort()
-    target = chain(torch.zeros(1))
-    traced = maps.traced
-
-    def error(gone):
-        left = traced.layer.without(torch.tensor(gone, dtype=torch.long))
-        return float((left(traced.inputs[0]) - target).square().sum())
-
-    for k in range(1, 8):
-        best = min(error(list(some)) for some in itertools.combinations(range(8), k))
-        assert error(order[:k].tolist()) == pytest.approx(best, rel=1e-5)
-
-
 def test_a_curve_is_the_psnr_of_the_pruned_network(model, clip):
     canvas = xc.trace(model, 3)
     name = canvas.layers[-2]

@@ -18,8 +18,8 @@ from .base import Browser, Opened
 def pruning(o: Opened, **start) -> Browser:
     """The picture without the share of a layer's neurons that matters least, by a score of your choice."""
     share = widgets.IntSlider(start.get("share", 20), 0, 100, 5, description="removed (%)")
-    order = widgets.Dropdown(options=ORDERS, value=start.get("order", "first_order"), description="order")
-    controls = o.controls(start, share=share, order=order)
+    order = widgets.SelectionSlider(options=ORDERS, value=start.get("order", "first_order"), description="order")
+    controls = o.controls(start, order=order, share=share)
     del controls["rule"]
 
     @lru_cache(32)
@@ -59,14 +59,14 @@ def region(o: Opened, **start) -> Browser:
         window = torch.zeros(H, W, dtype=torch.bool)
         window[max(0, row - side // 2) : row + side // 2, max(0, col - side // 2) : col + side // 2] = True
         error = canvas.image.clamp(0, 1) - truth
-        order = suspicion(maps, canvas.image, truth, window).argsort(descending=True)[:6]
+        order = suspicion(maps, canvas.image, truth, window).argsort(descending=True)[:4]
         ratio = float(error.square().mean(0)[window].mean() / error.square().mean().clamp_min(1e-30))
         names = ", ".join(str(int(maps.neurons[i])) for i in order)
         return {
             f"frame {frame}, the window": o.photo(torch.where(window, truth, 0.35 * truth)),
             f"error; in the window {ratio:.1f}× the picture's": o.picture(error.abs().sum(0)),
             f"<b>{layer}</b>: the neurons ({len(maps):,} of {n:,} asked) that explain it best: {names}":
-                o.picture(sheet([maps[int(i)].abs() for i in order])),
+                o.picture(sheet([maps[int(i)].abs()[::2, ::2] for i in order], gap=0)),
         }  # fmt: skip
 
     return o.browser(controls, show)
