@@ -222,11 +222,11 @@ def test_pruning_and_bits_report_what_their_claims_ask(small):
     frames = torch.stack([render(small, f) for f in range(6)])
     scene = Scene(Clip("made", frames))
     told = pruning.of_network(small, scene, "first_order", 10)
-    assert set(told) == {"block1", "block2", "head", "network"}
+    assert set(told) == {"block1", "block2", "head", "nerv"}
     assert told["head"]["pruned_psnr"] == pytest.approx(float(told["head"]["curve"][1:].mean()))
     asked = {s for claim in pruning.CLAIMS for c in claim.conditions for s in (c.statistic, c.against)}
-    assert asked <= set(told["network"])
-    told = bits.of_network(small, scene, "first_order", 10)["network"]
+    assert asked <= set(told["nerv"])
+    told = bits.of_network(small, scene, "first_order", 10)["nerv"]
     assert {"guided_psnr", "equal_psnr", "size_over_codec"} <= set(told) and told["equal"][0] > told["equal"][-1]
 
 

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import plots
@@ -19,7 +20,7 @@ from .quality import check_clip, psnr
 from .regions import Partition, grid_cells, instances
 
 LARGE, CHANNELS = 4000, 64  # of a layer with more neurons than LARGE, so many output channels are looked at
-ALIKE = 0.999  # correlation of two neurons' profiles over 128 cells from which they count as duplicates
+ALIKE = 0.999  # cosine of two neurons' profiles from which they count as duplicates
 
 
 class Diagnosis(NamedTuple):
@@ -44,7 +45,7 @@ def diagnose(model: nn.Module, clip: Clip, frame: int | None = None, worst: int 
     Diagnosis
         PSNR per frame (its mean and the worst); the worst regions: cells of a 4×8 grid, and instances where the clip has
         masks, by their error over the picture's; per layer the neurons without effect (first-order map zero) and those with
-        a duplicate (profiles correlate above 0.999; of large layers a seeded sample of 64 output channels); the neurons
+        a duplicate (profiles with a cosine above 0.999; of large layers a seeded sample of 64 output channels); the neurons
         whose removal improves the frame most, found by first-order maps, confirmed by ablation.
 
     Raises
@@ -88,19 +89,19 @@ def few_of(maps: LayerMaps) -> LayerMaps:
 
 
 def idle(maps: LayerMaps) -> tuple[int, int, int]:
-    """How many neurons were looked at, how many have no effect, and how many of the others have a duplicate."""
+    """How many neurons were looked at, how many have no effect, and how many of the others have a duplicate.
+
+    A profile is the map's signed colours averaged over 8×16 cells.
+    """
     maps = few_of(maps)
-    profile = maps.region_sums(_cells(maps.shape[1:])).cpu()
-    alive = profile.sum(1) > 1e-9 * profile.sum(1).max()
-    profile = profile[alive] - profile[alive].mean(1, keepdim=True)
-    profile = torch.nn.functional.normalize(profile, dim=1)
+    energy, profile = torch.zeros(len(maps)), torch.zeros(len(maps), 3 * 8 * 16)
+    for neurons, colors in maps.color_chunks():
+        energy[neurons] = colors.square().flatten(1).sum(1).cpu()
+        profile[neurons] = F.adaptive_avg_pool2d(colors, (8, 16)).flatten(1).cpu()
+    alive = energy > 1e-12 * energy.max()
+    profile = F.normalize(profile[alive], dim=1)
     alike = (profile @ profile.T).fill_diagonal_(0) > ALIKE
     return len(maps), int((~alive).sum()), int(alike.any(1).sum())
-
-
-def _cells(size: tuple[int, int], rows: int = 8, columns: int = 16) -> Tensor:
-    H, W = size
-    return (torch.arange(H) * rows // H)[:, None] * columns + torch.arange(W) * columns // W
 
 
 def harmful(canvas: Canvas, target: Tensor, most: int) -> list[tuple[str, int, float]]:

@@ -32,7 +32,7 @@ def pruning(found: dict[str, dict[str, dict]], title: str):
             ax.plot(shares, per_layer[layer]["curve"], color=plots.RULE_COLORS[rule], label=f"totals, {plots.RULE_NAMES[rule]}")
             if "tuned" in per_layer[layer]:
                 ax.plot(100 * np.array(TUNED), per_layer[layer]["tuned"], "o", mfc="none", color=plots.RULE_COLORS[rule], ms=5)
-        ax.set(title="all layers" if layer == "network" else layer, xlabel="neurons removed (%)")
+        ax.set(title="all layers" if layer in plots.FAMILY_COLORS else layer, xlabel="neurons removed (%)")
     axes[0, 0].set_ylabel("PSNR (dB)")
     handles, names = axes[0, 0].get_legend_handles_labels()
     handles.append(plt.Line2D([], [], color="0.3", marker="o", mfc="none", ls=""))

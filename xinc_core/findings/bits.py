@@ -41,7 +41,7 @@ def of_network(model: nn.Module, scene: Scene, rule: str, seed: int) -> dict[str
     told = dict(equal_psnr=float(np.mean(equal)), guided_psnr=float(np.mean(guided)))
     told |= dict(equal_psnr_6=equal[2], guided_psnr_6=guided[2], equal_psnr_8=equal[0])
     told |= dict(equal=torch.tensor(equal), guided=torch.tensor(guided))
-    return {"network": told | (_rates(model, clip, seed) if rule == "first_order" else {})}
+    return {model.family: told | (_rates(model, clip, seed) if rule == "first_order" else {})}
 
 
 def _rates(model: nn.Module, clip: Clip, seed: int) -> dict[str, float | Tensor]:

@@ -1,6 +1,7 @@
 """What can be removed? PSNR against the share of neurons set to zero, least important first, by each rule's totals.
 
-Totals come from four frames, PSNR from four others. "network" is all layers together, ordered by the same numbers.
+Totals come from four frames, PSNR from four others. Under the family's name stand all layers together, ordered
+by the same numbers.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ OTHERS = ("weight norm", "activation norm", "random")
 
 
 def of_network(model: nn.Module, scene: Scene, rule: str, seed: int) -> dict[str, dict]:
-    """Per layer and for the network: mean PSNR over ``SHARES`` in the rule's order and in others, and the curves.
+    """Mean PSNR over ``SHARES`` in the rule's order and in others, and the curves: per layer, and for the whole network.
 
     The first seed's network is also trained further after pruning: in the rule's order, and (with ``first_order``) two others.
     """
@@ -49,13 +50,13 @@ def of_network(model: nn.Module, scene: Scene, rule: str, seed: int) -> dict[str
     whole = {
         o: [evaluate(pruned(model, least(s, share)), clip, frames=held) for share in (0, *SHARES)] for o, s in orders.items()
     }
-    found["network"] = _told({o: torch.tensor(values) for o, values in whole.items()}, rule)
+    found[model.family] = _told({o: torch.tensor(values) for o, values in whole.items()}, rule)
     if seed == 1:
         compared = (rule, "weight norm", "random") if rule == "first_order" else (rule,)
         for order in compared:
             after = [tuned(model, least(orders[order], share), clip, held) for share in TUNED]
             prefix = "" if order == rule else f"{order.replace(' ', '_')}_"
-            found["network"] |= {f"{prefix}tuned_psnr": after[1], f"{prefix}tuned": torch.tensor(after)}
+            found[model.family] |= {f"{prefix}tuned_psnr": after[1], f"{prefix}tuned": torch.tensor(after)}
     return found
 
 
