@@ -12,7 +12,20 @@ from torch import nn
 
 import xinc_core as xc
 from xinc_core import results
-from xinc_core.findings import distributed, edges, groups, motion, objects, selectivity, twin, verdicts
+from xinc_core.findings import (
+    bits,
+    distributed,
+    edges,
+    faithfulness,
+    faults,
+    groups,
+    motion,
+    objects,
+    pruning,
+    selectivity,
+    twin,
+    verdicts,
+)
 from xinc_core.findings.planted import painted_by, planted, white
 from xinc_core.findings.scene import Scene, View, pairs
 from xinc_core.models import identity
@@ -343,11 +356,13 @@ def test_a_result_is_computed_once_and_again_when_its_key_changes(tmp_path, monk
 def units():
     """For every finding, family and rule one stored unit, chosen by a seed."""
     stored = {}
-    for finding in (*FINDINGS, twin):
+    for finding in (*FINDINGS, twin, faithfulness, bits, faults, pruning):
         for path in sorted((results.__file__ and xc.paths.DATA / "results").glob(f"{finding.NAME}-*.json")):
             for label, entry in json.loads(path.read_text()).items():
                 if label.startswith(("planted", "across")):
                     continue
+                if finding in (pruning, bits) and "-s" not in label:
+                    continue  # seed 1 is also trained further, which ends elsewhere on another machine
                 model, rule, variant, frame = label.replace("no bias", "no_bias").split(" ")
                 clip = path.stem.removeprefix(f"{finding.NAME}-")
                 about = (clip, model, rule, variant.replace("_", " "), int(frame))
@@ -368,8 +383,19 @@ def test_stored_results_are_what_comes_out_today(finding, about, stored, monkeyp
     found = results.compute(finding, xc.load_clip(clip), unit)
     for layer, values in stored.items():
         for statistic, value in values.items():
+            near = 0.02 if finding is faults else 2e-4  # a rank may turn on the last digit: one fault of 67
             if isinstance(value, float):
-                assert found[layer][statistic] == pytest.approx(value, rel=2e-3, abs=2e-4, nan_ok=True), (
+                assert found[layer][statistic] == pytest.approx(value, rel=2e-3, abs=near, nan_ok=True), (
                     layer,
                     statistic,
                 )
+
+
+def test_weights_of_another_cut_of_a_clip_are_not_measured():
+    from xinc_core.findings import distributed
+
+    with pytest.raises(ValueError, match="40 frames"):
+        results.measure(distributed, xc.load_clip("courtyard", start=10), ["nerv"], [1], ["paper"], progress=False)
+    shuffled = xc.clips.Clip("courtyard", xc.load_clip("courtyard").frames.flip(0))
+    with pytest.raises(ValueError, match="another clip"):
+        results.measure(distributed, shuffled, ["ffn"], [1], ["paper"], progress=False)

@@ -59,7 +59,7 @@ def judged(rows: list[dict], claim, clip: str):
     ]
     marks += [plt.Line2D([], [], color="0.5", marker="o", mfc="none", ls="", label="untrained network")]
     marks += [plt.Line2D([], [], color="0.35", marker="_", ms=13, mew=2.5, ls="", label="threshold or null")]
-    fig.legend(handles=marks, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+    fig.legend(handles=marks, loc="outside lower center", ncols=4 if len(conditions) > 1 else 2, frameon=False, fontsize="small")
     fig.suptitle(f"{FINDINGS[claim.finding].capitalize()}? · {clip}", fontsize="medium")
     return fig
 

@@ -32,6 +32,7 @@ from .findings.scene import Scene, View, pairs
 from .findings.verdicts import KEYS, PLANTED
 from .maps import LayerMaps
 from .paths import replace_file, results
+from .quality import check_clip
 from .training import untrained
 
 CHANNELS, LARGE = 64, 4000  # of a layer with more neurons than LARGE, so many output channels are measured
@@ -207,6 +208,7 @@ def _units(finding: ModuleType, clip: Clip, families, seeds, rules) -> Iterator[
     for family in families:
         for number, seed in enumerate(available(clip, family, seeds)):
             model = load_model(model_name(family, clip.name, seed))
+            check_clip(model, clip)
             if not model.for_video and (len(finding.OFFSETS) > 1):
                 continue
             twin = getattr(finding, "TWIN", False)
@@ -265,10 +267,17 @@ def _rows(about: dict, found: dict[str, dict]) -> list[dict]:
 
 
 def _read(path: Path) -> dict:
+    """What a file of results holds; parsed once, and again when the file has changed."""
     try:
-        return json.loads(path.read_text())
+        facts = path.stat()
+        return _parsed(path, facts.st_mtime_ns, facts.st_size, facts.st_ino)
     except (OSError, ValueError):  # not there, or torn: measured anew
         return {}
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: Path, *version: int) -> dict:
+    return json.loads(path.read_text())
 
 
 def _written(store: dict) -> str:
