@@ -11,7 +11,7 @@ from conftest import Chain
 from torch import nn
 
 import xinc_core as xc
-from xinc_core import results
+from xinc_core import results, store
 from xinc_core.findings import (
     bits,
     distributed,
@@ -343,7 +343,7 @@ def test_a_result_is_computed_once_and_again_when_its_key_changes(tmp_path, monk
         return {"layer": dict(value=len(count) + 0.123456789, array=np.arange(6, dtype=np.float32).reshape(2, 3))}
 
     def ask(**key):
-        return results.remembered("x", "clip", "unit", key, compute)["layer"]
+        return store.remembered("x", "clip", "unit", key, compute)["layer"]
 
     assert ask(version=1)["value"] == ask(version=1)["value"] == 1.12346 and len(count) == 1
     assert ask(version=1)["array"].tolist() == [[0, 1, 2], [3, 4, 5]]

@@ -19,7 +19,7 @@ from xinc_core.study import SERIES
 ROOT = Path(__file__).resolve().parent.parent
 PATH = [
     *("paths", "shapes", "clips", "models", "regions", "packing", "checkpoints", "quality", "training", "rules", "maps"),
-    *("canvas", "compression", "findings", "results", "plots", "charts", "portraits", "tradeoffs", "diagnosis"),
+    *("canvas", "compression", "store", "findings", "results", "plots", "charts", "portraits", "tradeoffs", "diagnosis"),
     *("explorer", "browsers", "study", "cli"),
 ]
 

@@ -8,20 +8,16 @@ Variants: ``trained``; ``untrained``, the same network before its first step; ``
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import inspect
-import json
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from .canvas import Canvas, trace
@@ -31,8 +27,8 @@ from .findings.planted import planted
 from .findings.scene import Scene, View, pairs
 from .findings.verdicts import KEYS, PLANTED
 from .maps import LayerMaps
-from .paths import replace_file, results
 from .quality import check_clip
+from .store import remembered
 from .training import untrained
 
 CHANNELS, LARGE = 64, 4000  # of a layer with more neurons than LARGE, so many output channels are measured
@@ -113,18 +109,6 @@ def embedding(finding: ModuleType, clip: Clip, label: str, vectors: np.ndarray) 
 def available(clip: Clip, family: str, seeds) -> list[int]:
     """The seeds for which there are weights of this family and clip."""
     return [s for s in seeds if (MODELS / f"{model_name(family, clip.name, s)}.safetensors").exists()]
-
-
-def remembered(finding: str, clip: str, label: str, key: dict, compute: Callable[[], dict]) -> dict:
-    """What is stored under this label and key; computed and stored where it is missing or stale."""
-    path = results() / f"{finding}-{clip}.json"
-    digest, store = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16], _read(path)
-    entry = store.get(label)
-    if entry is None or entry["key"] != digest:
-        entry = dict(key=digest, value={a: {k: _packed(v) for k, v in found.items()} for a, found in compute().items()})
-        store = _read(path) | {label: entry}  # read again: another process may have stored its own meanwhile
-        replace_file(path, lambda f: f.write_text(_written(store)))
-    return {layer: {k: _unpacked(v) for k, v in found.items()} for layer, found in entry["value"].items()}
 
 
 def canvases(finding: ModuleType, unit: Unit) -> tuple[Canvas, ...]:
@@ -266,43 +250,6 @@ def _rows(about: dict, found: dict[str, dict]) -> list[dict]:
     return [about | dict(layer=layer, statistic=k, value=v) for layer, k, v in scalars]
 
 
-def _read(path: Path) -> dict:
-    """What a file of results holds; parsed once, and again when the file has changed."""
-    try:
-        facts = path.stat()
-        return _parsed(path, facts.st_mtime_ns, facts.st_size, facts.st_ino)
-    except (OSError, ValueError):  # not there, or torn: measured anew
-        return {}
-
-
-@lru_cache(maxsize=8)
-def _parsed(path: Path, *version: int) -> dict:
-    return json.loads(path.read_text())
-
-
-def _written(store: dict) -> str:
-    """JSON with one entry per line."""
-    lines = (f"{json.dumps(label)}: {json.dumps(entry)}" for label, entry in sorted(store.items()))
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _packed(value):
-    """Numbers to six digits; arrays as compressed bytes in text."""
-    if isinstance(value, (Tensor, np.ndarray)):
-        array = np.asarray(value)
-        array = array.astype(np.float16) if array.dtype.kind == "f" else array.astype(np.int32)
-        raw = base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
-        return dict(shape=list(array.shape), dtype=array.dtype.name, zlib=raw)
-    return float(f"{value:.6g}")
-
-
-def _unpacked(value):
-    if isinstance(value, dict):
-        raw = zlib.decompress(base64.b64decode(value["zlib"]))
-        return np.frombuffer(raw, value["dtype"]).reshape(value["shape"]).copy()
-    return float(value)
-
-
 __all__ = [
-    "Unit", "available", "compute", "drawn", "embedding", "measure", "profiles", "remembered", "sampled", "scene_of",
+    "Unit", "available", "compute", "drawn", "embedding", "measure", "profiles", "sampled", "scene_of",
 ]  # fmt: skip
