@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from .models import FFN, NeRV, family
 from .packing import SUFFIX, read_facts, unpack
-from .paths import DATA, replace_file
+from .paths import replace_file, shelves
 
-MODELS = DATA / "models"
 # What configurations in the authors' Lightning files are made of: names that are answered by an inert blank.
 PLAIN = {f"builtins.{n}" for n in ("bool", "dict", "float", "int", "list", "set", "str", "tuple")}
 PLAIN |= {"collections.defaultdict", "typing.Any", "pathlib.PosixPath"}
@@ -41,8 +40,15 @@ def save_model(model: nn.Module, path: str | Path, half: bool = False, **facts) 
 
 
 def list_models() -> dict[str, dict]:
-    """Names of the shipped models, each with its header: family, clip, frame, seed, epochs, psnr, …"""
-    return {path.stem: read_header(path) for path in sorted(MODELS.glob("*.safetensors"))}
+    """Names of the shipped models (and of the run's, in a study of your own), each with its header: family, clip, psnr, …"""
+    files = {path.stem: path for shelf in reversed(shelves("models")) for path in shelf.glob("*.safetensors")}
+    return {name: read_header(files[name]) for name in sorted(files)}
+
+
+def find_model(name: str) -> Path | None:
+    """The file of a model that is known by its name; None if there is none."""
+    files = (shelf / f"{name}.safetensors" for shelf in shelves("models"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def model_name(family: str, clip: str, seed: int = 1) -> str:
@@ -91,9 +97,7 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
     FileNotFoundError, ValueError
         With one sentence; a file that asks for foreign code is refused before any of it could run.
     """
-    path = MODELS / f"{source}.safetensors"
-    if not path.exists():
-        path = Path(source)
+    path = find_model(str(source)) or Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"no model {str(source)!r}: neither a file nor one of {', '.join(list_models())}")
     if path.suffix in (".safetensors", SUFFIX):

@@ -11,19 +11,20 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .paths import DATA
+from .paths import DATA, replace_file, shelves
 from .shapes import draw_shapes
 
 VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".gif"}
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 MULTIPLE = 16
+CLIP_FILE = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,9 @@ def load_clip(
         if not len(clip):
             raise ValueError(f"no frames of {str(source)!r} lie in {start}:{stop}:{step}")
         return clip
-    path = Path(source)
+    path = next((f for s in shelves("clips") if (f := s / f"{source}{CLIP_FILE}").is_file()), Path(source))
+    if path.suffix == CLIP_FILE and path.is_file():
+        return _saved(path)[keep]
     if not path.exists():
         raise FileNotFoundError(f"no clip {str(source)!r}: neither a file or folder nor one of {', '.join(list_clips())}")
     images, fps = _images(path, keep)
@@ -144,6 +147,33 @@ def load_clip(
     if len({f.shape for f in frames}) > 1:
         raise ValueError(f"the frames of {str(source)!r} differ in size: {sorted({f.shape[:2] for f in frames})}")
     return Clip(path.stem, _tensor(np.stack(frames)), fps)
+
+
+def save_clip(clip: Clip, path: str | Path, **facts) -> None:
+    """Write a clip, with its masks, to a ``.safetensors`` file that ``load_clip`` reads back exactly (8 bits a channel).
+
+    facts : what else the header should say (source, checksum, …). Exact flow is not kept.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {"frames": (clip.frames * 255).round().byte()}
+    if clip.labels is not None:
+        tensors["labels"] = clip.labels.to(torch.int32)
+    about = dict(name=clip.name, fps=clip.fps, segments=[asdict(s) for s in clip.segments.values()]) | facts
+    replace_file(path, lambda f: save_file(tensors, f, metadata={"clip": json.dumps(about)}))
+
+
+def _saved(path: Path) -> Clip:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["clip"])
+            frames = file.get_tensor("frames").float().div(255)
+            labels = file.get_tensor("labels").long() if "labels" in file.keys() else None
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} cannot be read as a clip that save_clip wrote: {error}") from None
+    return Clip(about["name"], frames, about["fps"], labels, {s["id"]: Segment(**s) for s in about["segments"]})
 
 
 def _tensor(frames: np.ndarray) -> Tensor:

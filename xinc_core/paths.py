@@ -11,18 +11,28 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
 
 
+def run_folder() -> Path | None:
+    """The folder of a study on the user's own clip, ``XINC_RUN``, with clips, models, results and figures in it; or None."""
+    return Path(os.environ["XINC_RUN"]) if os.environ.get("XINC_RUN") else None
+
+
 def figures() -> Path:
-    """The folder of figures and tables: ``XINC_FIGURES`` if set, else ``figures/`` of the checkout; made if missing."""
-    return _folder("XINC_FIGURES", ROOT / "figures")
+    """The folder of figures and tables: ``XINC_FIGURES``, else the run's, else the checkout's ``figures/``; made if missing."""
+    return _folder("XINC_FIGURES", ROOT, "figures")
 
 
 def results() -> Path:
-    """The folder of stored measurements: ``XINC_RESULTS`` if set, else ``data/results/`` of the checkout; made if missing."""
-    return _folder("XINC_RESULTS", DATA / "results")
+    """The folder of stored measurements: ``XINC_RESULTS``, else the run's, else ``data/results/``; made if missing."""
+    return _folder("XINC_RESULTS", DATA, "results")
 
 
-def _folder(variable: str, usual: Path) -> Path:
-    folder = Path(os.environ.get(variable, usual))
+def shelves(kind: str) -> list[Path]:
+    """Where "clips" or "models" are looked up by name: in the run's folder, then among the shipped ones."""
+    return [root / kind for root in (run_folder(), DATA) if root]
+
+
+def _folder(variable: str, usual: Path, name: str) -> Path:
+    folder = Path(os.environ.get(variable) or (run_folder() or usual) / name)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -21,7 +21,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .canvas import Canvas, trace
-from .checkpoints import MODELS, load_model, model_name
+from .checkpoints import find_model, load_model, model_name
 from .clips import Clip
 from .findings.planted import planted
 from .findings.scene import Scene, View, pairs
@@ -108,7 +108,7 @@ def embedding(finding: ModuleType, clip: Clip, label: str, vectors: np.ndarray) 
 
 def available(clip: Clip, family: str, seeds) -> list[int]:
     """The seeds for which there are weights of this family and clip."""
-    return [s for s in seeds if (MODELS / f"{model_name(family, clip.name, s)}.safetensors").exists()]
+    return [s for s in seeds if find_model(model_name(family, clip.name, s))]
 
 
 def canvases(finding: ModuleType, unit: Unit) -> tuple[Canvas, ...]:
@@ -196,7 +196,7 @@ def _units(finding: ModuleType, clip: Clip, families, seeds, rules) -> Iterator[
             if not model.for_video and (len(finding.OFFSETS) > 1):
                 continue
             twin = getattr(finding, "TWIN", False)
-            if twin and not (MODELS / f"{model_name(family, clip.name, seed)}-flip.safetensors").exists():
+            if twin and not find_model(f"{model_name(family, clip.name, seed)}-flip"):
                 continue
             frames = _frames(finding, clip, 8 if number == 0 else 2) if model.for_video else [model.frame]
             for rule in rules:
@@ -242,7 +242,7 @@ def _truths(model: str, frame: int) -> tuple[Canvas, Canvas]:
 
 @lru_cache
 def _checksum(name: str) -> str:
-    return hashlib.sha256((MODELS / f"{name}.safetensors").read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(find_model(name).read_bytes()).hexdigest()[:16]
 
 
 def _rows(about: dict, found: dict[str, dict]) -> list[dict]:
