@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +36,18 @@ def _folder(variable: str, usual: Path, name: str) -> Path:
     folder = Path(os.environ.get(variable) or (run_folder() or usual) / name)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set environment variables for what is started meanwhile, notebooks' kernels for example."""
+    before = {k: os.environ.get(k) for k in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
 
 
 def replace_file(path: str | Path, write: Callable[[Path], object]) -> None:

@@ -21,7 +21,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .canvas import Canvas, trace
-from .checkpoints import find_model, load_model, model_name
+from .checkpoints import find_model, load_model, model_name, read_header
 from .clips import Clip
 from .findings.planted import planted
 from .findings.scene import Scene, View, pairs
@@ -56,7 +56,7 @@ def scene_of(clip: Clip) -> Scene:
     return _SCENES.setdefault(clip.checksum, Scene(clip))
 
 
-def measure(findings, clips, families, seeds, rules, progress: bool = True) -> pd.DataFrame:
+def measure(findings, clips, families, seeds, rules, most: int = 8, progress: bool = True) -> pd.DataFrame:
     """Measure findings on clips, or read them where they are stored: a long table, a row per unit, layer and statistic.
 
     Parameters
@@ -66,14 +66,15 @@ def measure(findings, clips, families, seeds, rules, progress: bool = True) -> p
     clips : Clip or sequence of Clip
         Networks are those named after the clip; a seed without weights is left out.
     families, seeds, rules : sequences
-        The first seed is measured on eight frames, the others on two, the variants on one.
+    most : int
+        The first seed is measured on so many frames, the others on a quarter of them, the variants on one.
     """
     modules = [findings] if isinstance(findings, ModuleType) else findings
     clips, rows = [clips] if isinstance(clips, Clip) else clips, []
     for clip in clips:
         for finding in modules:
             if clip.labels is not None or not getattr(finding, "NEEDS_MASKS", False):
-                rows += _collected(finding, clip, list(_units(finding, clip, families, seeds, rules)), progress)
+                rows += _collected(finding, clip, list(_units(finding, clip, families, seeds, rules, most)), progress)
     return pd.DataFrame(rows, columns=[*KEYS, "statistic", "value"])
 
 
@@ -188,7 +189,7 @@ def _across(finding: ModuleType, clip: Clip, found: list[tuple[dict, dict]]) -> 
     return rows
 
 
-def _units(finding: ModuleType, clip: Clip, families, seeds, rules) -> Iterator[Unit]:
+def _units(finding: ModuleType, clip: Clip, families, seeds, rules, most: int = 8) -> Iterator[Unit]:
     for family in families:
         for number, seed in enumerate(available(clip, family, seeds)):
             model = load_model(model_name(family, clip.name, seed))
@@ -198,7 +199,7 @@ def _units(finding: ModuleType, clip: Clip, families, seeds, rules) -> Iterator[
             twin = getattr(finding, "TWIN", False)
             if twin and not find_model(f"{model_name(family, clip.name, seed)}-flip"):
                 continue
-            frames = _frames(finding, clip, 8 if number == 0 else 2) if model.for_video else [model.frame]
+            frames = _frames(finding, clip, most if number == 0 else max(1, most // 4)) if model.for_video else [model.frame]
             for rule in rules:
                 for variant in _variants(finding, rule):
                     for frame in frames if variant == "trained" else frames[:1]:
@@ -216,10 +217,10 @@ def _variants(finding: ModuleType, rule: str) -> Iterator[str]:
 
 
 def _frames(finding: ModuleType, clip: Clip, most: int) -> list[int]:
-    """Frames on which a finding can be measured; for two, from the middle of the clip."""
+    """Frames on which a finding can be measured; if they are too many, from the middle of the clip."""
     frames = getattr(finding, "FRAMES", None) or pairs(len(clip))
     frames = [t for t in frames if all(0 <= t + o < len(clip) for o in finding.OFFSETS)]
-    return list(frames) if most >= len(frames) else list(frames[len(frames) // 2 - 1 :][:most])
+    return list(frames) if most >= len(frames) else list(frames[(len(frames) - most) // 2 :][:most])
 
 
 @lru_cache(maxsize=2)
@@ -227,7 +228,7 @@ def _network(name: str, variant: str) -> nn.Module:
     model = load_model(name)
     if variant != "untrained":
         return model
-    seed = int(name.rsplit("-s", 1)[1]) if "-s" in name and name.rsplit("-s", 1)[1].isdigit() else 1
+    seed = read_header(find_model(name)).get("seed", 1)
     fresh = untrained(model.family, model.config, seed).requires_grad_(False)
     if not model.for_video:
         fresh.frame = model.frame

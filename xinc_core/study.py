@@ -6,16 +6,17 @@ To add a notebook: put the file into ``notebooks/`` and a row into ``SERIES``.
 from __future__ import annotations
 
 import difflib
-import os
+import json
+import re
 import shutil
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from .findings import join_findings
-from .paths import ROOT, results
+from .paths import ROOT, environment, replace_file, results
 
 NOTEBOOKS = ROOT / "notebooks"
 TIMEOUT = 1200  # seconds a single cell may take
@@ -28,6 +29,8 @@ class Notebook:
     name: str
     question: str
     claim: str = ""
+    needs_video: bool = False
+    seconds_per_unit: float = 0.0  # of a measurement of one network's frame under both rules, on two cores: for estimates
 
     @property
     def path(self) -> Path:
@@ -45,8 +48,8 @@ SERIES = (
         "What do neurons care about: colour, edges or place?",
         "colour and edges over space (section 4.4)",
     ),
-    Notebook("06_objects_over_time", "Do neurons follow objects?", "objects over time (section 4.5)"),
-    Notebook("07_motion", "Is change over time dominated by motion?", "fluctuation and motion (section 4.6)"),
+    Notebook("06_objects_over_time", "Do neurons follow objects?", "objects over time (section 4.5)", True),
+    Notebook("07_motion", "Is change over time dominated by motion?", "fluctuation and motion (section 4.6)", True),
     Notebook("08_neuron_groups", "Do neurons come in kinds?", "groups of neurons (section 4.7)"),
     Notebook("09_faithfulness", "Do the maps tell the truth?", "an audit against ablation (beyond the paper)"),
     Notebook("10_compression", "What can be left out?", "pruning, quantisation, files (beyond the paper)"),
@@ -78,9 +81,8 @@ def run_study(
     RuntimeError
         For a notebook that fails, naming the cell and where the executed copy lies.
     """
-    chosen = _chosen(names)
-    for notebook in chosen:
-        _check(notebook, parameters or {})
+    chosen = chosen_notebooks(names)
+    check_parameters(names, parameters or {})
     out = Path(out)
     figures = figures or (out / "figures" if parameters else ROOT / "figures")
     out.mkdir(parents=True, exist_ok=True)
@@ -88,57 +90,102 @@ def run_study(
     if fresh:
         shutil.rmtree(anew, ignore_errors=True)
     store = anew if fresh else results()
-    with _environment(XINC_FIGURES=str(Path(figures).resolve()), XINC_RESULTS=str(store.resolve())):
+    with environment(XINC_FIGURES=str(Path(figures).resolve()), XINC_RESULTS=str(store.resolve())):
         bar = tqdm(chosen, disable=not progress, unit="notebook")
         for notebook in bar:
             bar.set_description(notebook.name)
-            _execute(notebook, notebook.path if in_place else out / notebook.path.name, parameters or {})
+            target = notebook.path if in_place else out / notebook.path.name
+            _execute(notebook, notebook.path, target, parameters or {}, NOTEBOOKS)
+            if in_place:
+                _without_timestamps(target)
         table = join_findings()
     if fresh:
         shutil.copytree(anew, results(), dirs_exist_ok=True)
     return table
 
 
-def _chosen(names: list[str] | None) -> list[Notebook]:
+def chosen_notebooks(names: Sequence[str] | None) -> list[Notebook]:
+    """The notebooks whose names begin with one of ``names``; all for None. An unknown one is refused with the nearest."""
     if not names:
         return list(SERIES)
     for name in names:
         if not any(n.name.startswith(name) for n in SERIES):
-            raise ValueError(_unknown("notebook", name, [n.name for n in SERIES]))
+            raise ValueError(unknown("notebook", name, [n.name for n in SERIES]))
     return [n for n in SERIES if n.name.startswith(tuple(names))]
 
 
-def _check(notebook: Notebook, parameters: dict) -> None:
-    """papermill only warns of a parameter that the notebook does not have."""
-    import papermill
-
-    known = list(papermill.inspect_notebook(str(notebook.path)))
+def check_parameters(names: Sequence[str] | None, parameters: dict) -> None:
+    """Refuse a parameter that none of these notebooks has: papermill only warns of it."""
+    known = {p: None for notebook in chosen_notebooks(names) for p in _known(notebook)} if parameters else {}
     for name in parameters:
         if name not in known:
-            raise ValueError(_unknown(f"parameter of {notebook.name}", name, known))
+            raise ValueError(unknown("parameter of these notebooks", name, list(known)))
 
 
-def _unknown(what: str, name: str, known: list[str]) -> str:
+def _known(notebook: Notebook) -> list[str]:
+    import papermill
+
+    return list(papermill.inspect_notebook(str(notebook.path)))
+
+
+def unknown(what: str, name: str, known: Sequence[str]) -> str:
+    """The sentence for a name that does not exist: with the nearest one that does, or with all."""
     near = difflib.get_close_matches(name, known, 1)
     return f"no {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}")
 
 
-def _execute(notebook: Notebook, target: Path, parameters: dict) -> None:
+def execute_for(notebook: Notebook, target: Path, parameters: dict, clip: str, key: str) -> None:
+    """Run a notebook of the series on somebody's own clip, unless ``target`` was executed under the same key.
+
+    It takes those of the parameters that it has. What it says of the shipped clips (cells tagged ``shipped``) is left out,
+    and its pictures are this clip's.
+    """
+    import nbformat
+
+    if target.exists() and _key(target) == key:
+        return
+    book = nbformat.read(notebook.path, as_version=4)
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"(\]\(\.\./figures/\w+?)_(courtyard)(\.png\))", rf"\1_{clip}\3", cell.source)
+            if "shipped" in cell.metadata.get("tags", []):
+                cell.source = f"What {clip} says stands above; what the shipped clips say, in the project's own notebooks."
+    source = target.with_name(f".{target.name}")
+    nbformat.write(book, source)
+    try:
+        _execute(notebook, source, target, parameters, target.parent)
+    finally:
+        source.unlink(missing_ok=True)
+    book = nbformat.read(target, as_version=4)
+    book.metadata["xinc"] = key
+    replace_file(target, lambda f: nbformat.write(book, f))
+
+
+def _key(path: Path) -> str | None:
+    try:
+        return json.loads(path.read_text())["metadata"].get("xinc")
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _execute(notebook: Notebook, source: Path, target: Path, parameters: dict, folder: Path) -> None:
+    """Run with papermill, in ``folder``, with those of the parameters that it has; the kernel is this Python."""
     import papermill
 
+    known = _known(notebook) if parameters else []
+    parameters = {k: v for k, v in parameters.items() if k in known}
     try:
         papermill.execute_notebook(
-            str(notebook.path),
+            str(source),
             str(target),
             parameters,
             kernel_name="python3",
-            cwd=str(NOTEBOOKS),
+            cwd=str(folder),
             execution_timeout=TIMEOUT,
             progress_bar=False,
             log_output=False,
+            extra_arguments=["--IPKernelApp.log_level=40"],
         )
-        if target == notebook.path:
-            _without_timestamps(target)
     except papermill.PapermillExecutionError as error:
         raise RuntimeError(
             f"{notebook.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}; see {str(target)!r}"
@@ -157,15 +204,3 @@ def _without_timestamps(path: Path) -> None:
         if not cell.metadata.get("tags", True):
             cell.metadata.pop("tags")
     nbformat.write(book, path)
-
-
-@contextmanager
-def _environment(**variables: str):
-    """Set environment variables for the kernels that are started meanwhile."""
-    before = {k: os.environ.get(k) for k in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})

@@ -1,0 +1,206 @@
+"""A study of your own clip, in a folder of its own: a plan carried out step by step; a step that is done is kept.
+
+    RUN/run.json     what was asked for, and how long each step took
+    RUN/clips/       the frames that were taken, with masks        RUN/figures/    figures and tables
+    RUN/models/      the fitted networks                           RUN/notebooks/  the executed notebooks
+    RUN/results/     measurements                                  RUN/findings.csv, RUN/report.html
+
+Killed at any point, the same command goes on where it was: a fit from its last state, a measurement from its last unit, a
+notebook from its beginning. Every file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from .checkpoints import read_header, save_model
+from .clips import Clip, list_clips, load_clip, save_clip
+from .findings import join_findings
+from .models import family as family_class
+from .paths import environment, replace_file
+from .plans import PROFILES, WOULD_ADD, Plan
+from .quality import evaluate
+from .study import Notebook, chosen_notebooks, execute_for
+from .training import DivergenceError, fit
+
+
+def carry_out(plan: Plan, parameters: dict | None = None, progress: bool = True) -> Path:
+    """Do what a plan says, in its folder, leaving out what is done already; returns the path of the report.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds the study of another clip, or another run is at work in it.
+    RuntimeError
+        For a fit that diverges or a notebook that fails, naming it. What was done is kept.
+    """
+    from .report import write_report
+
+    plan.out.mkdir(parents=True, exist_ok=True)
+    with _locked(plan.out), environment(XINC_RUN=str(plan.out.resolve())):
+        for folder in ("clips", "models", "results", "figures", "notebooks"):
+            (plan.out / folder).mkdir(exist_ok=True)
+        say = _Teller(plan, progress)
+        clip = say.step("clip", lambda: _clip(plan))
+        for family, seed, mirrored in plan.fits():
+            what = f"fit {family}, seed {seed}" + (", mirrored" if mirrored else "")
+            say.step(what, lambda f=family, s=seed, m=mirrored: _fitted(plan, clip, f, s, m, progress))
+        series = chosen_notebooks(list(plan.notebooks))
+        for notebook in series:
+            say.step(notebook.name, lambda n=notebook: _executed(plan, clip, n, parameters or {}))
+        shutil.copyfile(join_findings(), plan.out / "findings.csv")
+        say.write(clip)
+        return say.step("report", lambda: write_report(plan.out))
+
+
+class _Teller:
+    """Says a line per step, and keeps what the report tells of the run in run.json."""
+
+    def __init__(self, plan: Plan, progress: bool):
+        self.plan, self.progress, self.path = plan, progress, plan.out / "run.json"
+        self.number, self.of = 0, 2 + len(list(plan.fits())) + len(plan.notebooks)
+        try:
+            self.seconds = json.loads(self.path.read_text())["seconds"]
+        except (OSError, ValueError, KeyError):
+            self.seconds = {}
+
+    def step(self, what: str, do):
+        self.number += 1
+        start = time.monotonic()
+        found = do()
+        took = time.monotonic() - start
+        if took > 0.5 or what not in self.seconds:
+            self.seconds[what] = round(took, 1)
+        if self.progress:
+            tail = f": {found:.1f} dB" if isinstance(found, float) else ""
+            print(f"[{self.number:2}/{self.of}] {what}{tail} ({took:.0f} s)", file=sys.stderr, flush=True)
+        return found
+
+    def write(self, clip: Clip) -> None:
+        plan, header = self.plan, _header(self.plan)
+        start, stop, step = plan.frames
+        about = dict(
+            name=clip.name, source=Path(plan.source).name, sha256=header["sha256"], checksum=clip.checksum,
+            size=list(clip.size), frames=len(clip), fps=clip.fps, taken=f"{start}:{'' if stop is None else stop}:{step}",
+            segments=[asdict(s) for s in clip.segments.values()],
+        )  # fmt: skip
+        facts = dict(
+            clip=about, profile=plan.profile, families=plan.families, seeds=plan.seeds, command=plan.command,
+            epochs={f: plan.epochs_of(f) for f in plan.families}, device=plan.device, seconds=self.seconds,
+            versions=dict(xinc=_version(), torch=torch.__version__, python=platform.python_version()),
+            would_add=WOULD_ADD if plan.profile == "quick" else "",
+        )  # fmt: skip
+        replace_file(self.path, lambda f: f.write_text(json.dumps(facts, indent=1)))
+
+
+def _clip(plan: Plan) -> Clip:
+    """The frames that the plan takes, written once; refuses a folder that holds others."""
+    path = plan.out / "clips" / f"{plan.name}.safetensors"
+    asked = dict(sha256=_digest(plan.source), frames=list(plan.frames), size=plan.size and list(plan.size), masks=plan.masks)
+    if path.exists():
+        held = {k: _header(plan).get(k) for k in asked}
+        if held != asked:
+            other = ", ".join(k for k in asked if held[k] != asked[k])
+            raise ValueError(f"{str(plan.out)!r} holds a study with other {other}; name another folder with --out, or delete it")
+        return load_clip(path)
+    start, stop, step = plan.frames
+    clip = load_clip(plan.source, start, stop, step, *([plan.size] if plan.size else []))
+    if plan.masks:
+        from .masks import load_masks
+
+        clip = load_masks(plan.masks, clip, plan.source, start, stop, step)
+    clip = replace(clip, name=plan.name, flow=None)
+    save_clip(clip, path, **asked)
+    return load_clip(path)
+
+
+def _header(plan: Plan) -> dict:
+    from safetensors import safe_open
+
+    with safe_open(plan.out / "clips" / f"{plan.name}.safetensors", "pt") as file:
+        return json.loads(file.metadata()["clip"])
+
+
+def _digest(source: str) -> str:
+    """SHA-256 of a file, or of a folder's file names and contents; a shipped clip is known by its checksum."""
+    if source in list_clips():
+        return load_clip(source).checksum
+    path, digest = Path(source), hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file()):
+        digest.update(file.name.encode() if path.is_dir() else b"")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _fitted(plan: Plan, clip: Clip, family: str, seed: int, mirrored: bool, progress: bool) -> float:
+    """Fit a network and keep it, unless it is there; its PSNR in dB."""
+    path, epochs = plan.model_path(family, seed, mirrored), plan.epochs_of(family)
+    if path.exists() and (header := read_header(path))["epochs"] == epochs and header["clip_checksum"] == clip.checksum:
+        return float(header["psnr"])
+    seen = replace(clip, frames=clip.frames.flip(-1).contiguous(), labels=None) if mirrored else clip
+    state = path.with_suffix(".fit.pt")
+    try:
+        model, history = fit(family, seen, seed=seed, epochs=epochs, device=plan.device, checkpoint=state, progress=progress)
+    except DivergenceError as error:
+        raise RuntimeError(f"{family}, seed {seed}: {error}") from None
+    model = model.cpu()
+    psnr = evaluate(model, seen)
+    facts = dict(clip=clip.name, clip_checksum=clip.checksum, seed=seed, epochs=epochs, psnr=round(psnr, 3))
+    facts |= {} if model.for_video else dict(frame=model.frame)
+    save_model(model, path, **facts | (dict(flipped=True) if mirrored else {}))
+    history.to_csv(path.with_suffix(".history.csv"))
+    state.unlink(missing_ok=True)
+    return psnr
+
+
+def _executed(plan: Plan, clip: Clip, notebook: Notebook, parameters: dict) -> None:
+    """Run one notebook on the clip, unless it was run with the same source, parameters and networks."""
+    asked = own_parameters(plan, clip) | parameters
+    target = plan.out / "notebooks" / notebook.path.name
+    models = [read_header(p) for p in sorted((plan.out / "models").glob("*.safetensors"))]
+    key = [notebook.path.read_text(), asked, models, clip.checksum, _version()]
+    execute_for(notebook, target, asked, clip.name, hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest())
+
+
+def own_parameters(plan: Plan, clip: Clip) -> dict:
+    """The notebooks' parameters for this clip; each notebook takes those that it has."""
+    video = [f for f in plan.families if family_class(f).for_video]
+    family = (video or list(plan.families))[0]
+    return dict(
+        clip=clip.name, beside=[], families=list(plan.families), seeds=list(plan.seeds), family=family, seed=plan.seeds[0],
+        frame=min(3, len(clip) - 1) if video else 0, most=PROFILES[plan.profile].measured,
+    )  # fmt: skip
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; the lock goes with the process, however that ends."""
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"another run is at work in {str(folder)!r}; wait for it, or name another --out") from None
+        yield
+
+
+def _version() -> str:
+    from . import __version__
+
+    return __version__
+
+
+__all__ = ["carry_out", "own_parameters"]
