@@ -3,6 +3,11 @@
 clip → model → canvas → findings → plots / explorer → notebooks
 """
 
+import os
+
+# Threads that wait should sleep: beside another busy program, spinning ones make torch ten times slower. Read when torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from .clips import Clip, list_clips, load_clip
 from .models import render
 from .checkpoints import list_models, load_model, model_name, save_model

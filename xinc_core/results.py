@@ -3,7 +3,8 @@
 A unit is (clip, network, rule, variant, frame). Its key holds the checksums of weights and clip, the rule, every parameter and
 the finding's version: change one, and it is measured anew.
 
-Variants: ``trained``; ``untrained``, the same network before its first step; ``no bias``, the paper's maps without bias shares.
+Variants: ``trained``; ``untrained``, the same network before its first step; ``no bias``, the paper's maps without bias shares;
+``untrained no bias``, where a claim compares with the untrained network.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def canvases(finding: ModuleType, unit: Unit) -> tuple[Canvas, ...]:
     found = tuple(trace(model, unit.frame + offset, unit.rule) for offset in finding.OFFSETS)
     if getattr(finding, "TWIN", False):
         found += (trace(load_model(f"{unit.model}-flip"), unit.frame, unit.rule),)
-    if unit.variant == "no bias":
+    if unit.variant.endswith("no bias"):
         found = tuple(canvas.without_bias() for canvas in found)
     return found + (_truths(unit.model, unit.frame) if getattr(finding, "TRUTH", False) else ())
 
@@ -214,6 +215,8 @@ def _variants(finding: ModuleType, rule: str) -> Iterator[str]:
         yield "untrained"
         if rule == "paper":
             yield "no bias"
+            if any(str(c.against).startswith("untrained_") for claim in getattr(finding, "CLAIMS", ()) for c in claim.conditions):
+                yield "untrained no bias"
 
 
 def _frames(finding: ModuleType, clip: Clip, most: int) -> list[int]:
@@ -226,7 +229,7 @@ def _frames(finding: ModuleType, clip: Clip, most: int) -> list[int]:
 @lru_cache(maxsize=2)
 def _network(name: str, variant: str) -> nn.Module:
     model = load_model(name)
-    if variant != "untrained":
+    if not variant.startswith("untrained"):
         return model
     seed = read_header(find_model(name)).get("seed", 1)
     fresh = untrained(model.family, model.config, seed).requires_grad_(False)

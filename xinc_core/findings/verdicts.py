@@ -85,13 +85,16 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
 
 
 def per_fit(table: pd.DataFrame, variant: str = "trained") -> pd.DataFrame:
-    """Means over frames: one row per layer and seed, a column per statistic; the untrained network's as ``untrained_…``."""
+    """Means over frames: one row per layer and seed, a column per statistic; the untrained network's as ``untrained_…``,
+    without biases too where that was measured."""
+    bare = f"untrained {variant}"
+    untrained = bare if (table.variant == bare).any() else "untrained"
 
     def means(which):
         part = table[table.variant == which]
         return part.pivot_table(index=["layer", "seed"], columns="statistic", values="value", sort=False)
 
-    return means(variant).join(means("untrained").add_prefix("untrained_"))
+    return means(variant).join(means(untrained).add_prefix("untrained_"))
 
 
 def calibrated(table: pd.DataFrame, claim: Claim, expected: dict[str, bool]) -> pd.DataFrame:
