@@ -33,10 +33,10 @@ def save_model(model: nn.Module, path: str | Path, half: bool = False, **facts) 
     """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"a model's file ends in .safetensors, not as in {str(path)!r}")
-    header = {"family": model.family, "config": json.dumps(asdict(model.config)), "torch": torch.__version__}
-    header |= {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
+    header = dict(family=model.family, config=asdict(model.config), torch=torch.__version__) | facts
     tensors = {k: (v.half() if half else v).contiguous().cpu() for k, v in model.state_dict().items()}
-    replace_file(path, lambda f: save_file(tensors, f, metadata={"format": "pt"} | header))
+    # one entry: safetensors writes several in an order that changes from run to run
+    replace_file(path, lambda f: save_file(tensors, f, metadata={"about": json.dumps(header)}))
 
 
 def list_models() -> dict[str, dict]:
@@ -62,6 +62,8 @@ def read_header(path: str | Path) -> dict:
         return read_facts(path)
     with _opened(path) as file:
         header = file.metadata() or {}
+    if "about" in header:
+        return json.loads(header["about"])
     return {k: _parsed(v) for k, v in header.items() if k != "format"}
 
 
