@@ -62,8 +62,8 @@ def test_a_video_gets_both_kinds_of_network_and_a_picture_the_image_networks(fil
     with pytest.raises(ValueError, match="one frame"):
         planned(film, frames=slice(0, 1), families=["nerv"])
     assert [fit for fit in picture.fits() if fit[2]], "image networks have a twin"
-    assert video.epochs_of("nerv") == 150 and video.epochs_of("ffn") == 500
-    assert planned(film, epochs=300).epochs_of("ffn") == 1000
+    assert video.epochs == {"nerv": 150, "ffn": 500} and planned(film, epochs=300).epochs["ffn"] == 1000
+    assert planned(film, epochs={"ffn": 7}).epochs == {"nerv": 150, "ffn": 7}
 
 
 def test_a_clip_never_takes_the_name_of_a_shipped_one(tmp_path):
@@ -75,7 +75,7 @@ def test_a_clip_never_takes_the_name_of_a_shipped_one(tmp_path):
 def test_the_command_in_the_report_asks_for_the_same_plan(film, tmp_path):
     made = planned(film, out=tmp_path, frames=slice(0, 6, 2), seeds=[3], size=(32, 48), epochs=7)
     args = cli.parser().parse(made.command.split()[1:])
-    again = planned(args.clip, out=args.out, frames=args.frames, seeds=args.seeds, size=args.size, epochs=args.epochs,
+    again = planned(args.clip, out=args.out, frames=args.frames, seeds=args.seeds, size=args.size, epochs=dict(args.epochs),
                     families=[f for w in args.families for f in w], profile=args.profile)  # fmt: skip
     assert again == made
 
@@ -106,6 +106,8 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(film, tmp_path, ca
         (["study", "FILM", "--frames", "4"], "START:STOP"),
         (["study", "FILM", "--frames", "50:60"], "no frames of"),
         (["study", "FILM", "--seeds", "1", "1"], "seeds that differ"),
+        (["study", "FILM", "--epochs", "3", "ffn=4"], "not both"),
+        (["study", "FILM", "--epochs", "many"], "NAME=NUMBER"),
         (["study", "FILM", "--fresh"], "--fresh is for the shipped study"),
         (["study", "--masks", "somewhere"], "--masks takes a clip"),
         (["study", "nowhere.mp4"], "nowhere.mp4"),

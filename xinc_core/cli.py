@@ -99,6 +99,14 @@ def span(text: str) -> slice:
     return slice(*(int(n) if n else None for n in text.split(":")))
 
 
+def epochs(text: str) -> tuple[str | None, int]:
+    """``150`` or ``nerv=150``."""
+    if not re.fullmatch(r"(\w+=)?\d+", text):
+        raise argparse.ArgumentTypeError(f"epochs are a number or NAME=NUMBER, e.g. nerv=300, not {text!r}")
+    name, _, number = text.rpartition("=")
+    return name or None, int(number)
+
+
 def words(text: str) -> list[str]:
     """``siren,hnerv`` → both; one word stays one."""
     return [word for word in text.split(",") if word]
@@ -141,7 +149,8 @@ def _study(top: Parser) -> None:
     study.add_argument("--families", "--family", nargs="+", type=words, metavar="NAME", help="default: nerv ffn; one frame: ffn")
     study.add_argument("--seeds", nargs="+", type=int, metavar="N", help="fits per family (quick: 1 10; full: 1 10 20 30 40)")
     study.add_argument("--profile", choices=("quick", "full"), help="how thorough (quick: at most 32 frames, 150 epochs)")
-    study.add_argument("--epochs", type=int, help="of video networks; image networks take 10/3 as many steps")
+    study.add_argument("--epochs", nargs="+", type=epochs, metavar="N", help="of video networks (image networks take 10/3 as "
+                       "many steps), or of each family: nerv=300 ffn=1000")  # fmt: skip
     study.add_argument("--size", type=size, metavar="HxW", help="e.g. 128x256; default: short side 128, aspect kept")
     study.add_argument("--frames", type=span, metavar="START:STOP:STEP", help="e.g. 0:120:4; default: evenly, at most 5 a second")
     study.add_argument("--device", help="where networks are fitted: cpu (default) or cuda")

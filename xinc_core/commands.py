@@ -35,6 +35,8 @@ def _own_study(args, options: dict) -> None:
 
     if "families" in options:
         options["families"] = [family for words in options["families"] for family in words]
+    if "epochs" in options:
+        options["epochs"] = _epochs(options["epochs"])
     made = plan(args.clip, args.out, notebooks=args.notebooks, **options)
     check_parameters(made.notebooks, dict(args.parameter))
     print(described(made), file=sys.stderr)
@@ -42,6 +44,15 @@ def _own_study(args, options: dict) -> None:
         from .runs import carry_out
 
         print(carry_out(made, dict(args.parameter)))
+
+
+def _epochs(asked: list[tuple[str | None, int]]) -> int | dict[str, int]:
+    """One number for all, or a number per family."""
+    if len(asked) == 1 and asked[0][0] is None:
+        return asked[0][1]
+    if any(name is None for name, _ in asked):
+        raise ValueError("--epochs takes one number, or NAME=NUMBER for each family, not both")
+    return dict(asked)
 
 
 def fit(args) -> None:

@@ -12,7 +12,7 @@ from .checkpoints import model_name
 from .clips import list_clips, load_clip
 from .models import family as family_class
 from .sources import count_frames
-from .study import chosen_notebooks
+from .study import chosen_notebooks, unknown
 from .training import RECIPES
 
 
@@ -52,7 +52,7 @@ class Plan:
     masks: str | None
     families: tuple[str, ...]
     seeds: tuple[int, ...]
-    epochs: int
+    epochs: dict[str, int]
     profile: str
     device: str
     notebooks: tuple[str, ...]
@@ -69,18 +69,13 @@ class Plan:
         """Where a network is kept."""
         return self.out / "models" / f"{model_name(family, self.name, seed)}{'-flip' if mirrored else ''}.safetensors"
 
-    def epochs_of(self, family: str) -> int:
-        """Epochs of a video network; an image network takes full-image steps in proportion to the recipes (300 to 1,000)."""
-        kind = family_class(family)
-        return self.epochs if kind.for_video else round(self.epochs * RECIPES[family].epochs / 300)
-
     @property
     def command(self) -> str:
         """The command line that asks for this plan."""
         words = ["xinc", "study", self.source, "--out", str(self.out), "--profile", self.profile]
         start, stop, step = self.frames
         words += ["--frames", f"{start}:{'' if stop is None else stop}:{step}", "--families", *self.families]
-        words += ["--seeds", *map(str, self.seeds), "--epochs", str(self.epochs)]
+        words += ["--seeds", *map(str, self.seeds), "--epochs", *(f"{f}={n}" for f, n in self.epochs.items())]
         words += ["--size", "x".join(map(str, self.size))] if self.size else []
         words += ["--masks", self.masks] if self.masks else []
         words += ["--device", self.device] if self.device != "cpu" else []
@@ -93,7 +88,7 @@ def plan(
     profile: str = "quick",
     families: list[str] | None = None,
     seeds: list[int] | None = None,
-    epochs: int | None = None,
+    epochs: int | dict[str, int] | None = None,
     size: tuple[int, int] | None = None,
     frames: slice | None = None,
     masks: str | None = None,
@@ -110,8 +105,8 @@ def plan(
         The run's folder; by default ``runs/NAME``.
     profile : {"quick", "full"}
         What is not said otherwise. quick: at most 32 frames, at most 5 a second, from the start.
-    epochs : int
-        Of video networks; image networks take 10/3 as many full-image steps.
+    epochs : int or dict of family to int
+        A number is of video networks, and image networks take 10/3 as many full-image steps, as in the recipes (300, 1,000).
 
     Raises
     ------
@@ -128,14 +123,28 @@ def plan(
         raise ValueError(
             f"{source!r} gives one frame: a picture takes image networks (--families ffn), not {', '.join(families)}"
         )
-    if epochs is not None and epochs < 1 or len(set(seeds or [0])) != len(seeds or [0]):
+    for name in epochs if isinstance(epochs, dict) else ():
+        if name not in families:
+            raise ValueError(unknown("family of this study", name, families))
+    trained = {family: _epochs(family, epochs or chosen.epochs, chosen.epochs) for family in families}
+    if min(trained.values()) < 1 or len(set(seeds or [0])) != len(seeds or [0]):
         raise ValueError(f"a study takes at least one epoch and seeds that differ, not epochs={epochs}, seeds={seeds}")
     series = chosen_notebooks(notebooks) if notebooks else chosen_notebooks(None)[: chosen.notebooks]
     fitting = [b.name for b in series if not b.needs_video or any(family_class(f).for_video for f in families)]
     return Plan(
         source, Path(out or Path("runs") / name), name, (taken.start or 0, taken.stop, taken.step or 1), n, size, masks,
-        families, tuple(seeds or chosen.seeds), epochs or chosen.epochs, profile, device, tuple(fitting),
+        families, tuple(seeds or chosen.seeds), trained, profile, device, tuple(fitting),
     )  # fmt: skip
+
+
+def _epochs(family: str, asked: int | dict[str, int], usual: int) -> int:
+    """Epochs of a video network, full-image steps of an image network."""
+    kind = family_class(family)
+    number = asked.get(family) if isinstance(asked, dict) else None
+    if number is not None:
+        return number
+    base = usual if isinstance(asked, dict) else asked
+    return base if kind.for_video else round(base * RECIPES[family].epochs / 300)
 
 
 def _slug(source: str) -> str:
@@ -175,8 +184,8 @@ def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
     found, measured = [], PROFILES[plan.profile].measured
     for family, seed, mirrored in plan.fits():
         per_epoch = 0.019 * plan.n_frames if family_class(family).for_video else 0.065
-        what = f"fit {family}, seed {seed}{', mirrored' if mirrored else ''}: {plan.epochs_of(family):,} epochs"
-        found.append((what, per_epoch * plan.epochs_of(family) * pixels, plan.model_path(family, seed, mirrored).exists()))
+        what = f"fit {family}, seed {seed}{', mirrored' if mirrored else ''}: {plan.epochs[family]:,} epochs"
+        found.append((what, per_epoch * plan.epochs[family] * pixels, plan.model_path(family, seed, mirrored).exists()))
     videos = sum(family_class(f).for_video for f in plan.families)
     units = videos * (measured + len(plan.seeds)) + len(plan.families)
     for notebook in chosen_notebooks(list(plan.notebooks)):

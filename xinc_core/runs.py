@@ -98,7 +98,7 @@ class _Teller:
         )  # fmt: skip
         facts = dict(
             clip=about, profile=plan.profile, families=plan.families, seeds=plan.seeds, command=plan.command,
-            epochs={f: plan.epochs_of(f) for f in plan.families}, device=plan.device, seconds=self.seconds,
+            epochs=plan.epochs, device=plan.device, seconds=self.seconds,
             versions=dict(xinc=_version(), torch=torch.__version__, python=platform.python_version()),
             would_add=WOULD_ADD if plan.profile == "quick" else "",
         )  # fmt: skip
@@ -148,7 +148,7 @@ def _digest(source: str) -> str:
 
 def _fitted(plan: Plan, clip: Clip, family: str, seed: int, mirrored: bool, progress: bool) -> float:
     """Fit a network and keep it, unless it is there; its PSNR in dB."""
-    path, epochs = plan.model_path(family, seed, mirrored), plan.epochs_of(family)
+    path, epochs = plan.model_path(family, seed, mirrored), plan.epochs[family]
     if path.exists() and (header := read_header(path))["epochs"] == epochs and header["clip_checksum"] == clip.checksum:
         return float(header["psnr"])
     seen = replace(clip, frames=clip.frames.flip(-1).contiguous(), labels=None) if mirrored else clip
