@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .geometry import MOST_BYTES, Fit
+from .geometry import MOST_BYTES, Fit, by
 from .paths import DATA, replace_file, shelves
 from .shapes import draw_shapes
 
@@ -142,17 +142,15 @@ def load_clip(
         With one sentence that says what was found and what is expected. A video that breaks off is refused unless ``stop``
         lies before the break; the sentence says where that is.
     """
-    whole = all(isinstance(n, int) for n in (start, step, 0 if stop is None else stop))
-    if not whole or step < 1 or start < 0 or (stop is not None and stop < 0):
-        raise ValueError(f"frames are taken from start ≥ 0 to stop ≥ 0 in steps ≥ 1, not {start!r}:{stop!r}:{step!r}")
     keep = slice(start, stop, step)
+    check_range(keep)
     clip = _of_fixed_size(source)
     if clip is None:
         return _from_outside(Path(source), keep, size, crop)
     if size is not None or crop is not None:
         raise ValueError(f"the clip {str(source)!r} has one size; size and crop are for videos, images and folders")
     if not len(clip := clip[keep]):
-        raise ValueError(_nothing(source, keep))
+        raise ValueError(f"no frames of {str(source)!r} lie in {said(keep)}")
     return clip
 
 
@@ -175,19 +173,27 @@ def _from_outside(path: Path, keep: slice, size, crop) -> Clip:
         shape = (image.height, image.width)
         fit = fit or Fit.plan(shape, size, crop)
         if shape != fit.source:
-            raise ValueError(f"the frames of {str(path)!r} differ in size: one has {shape} pixels, the first {fit.source}")
+            raise ValueError(f"the frames of {str(path)!r} differ in size: one is {by(shape)}, the first {by(fit.source)}")
         if 12 * (len(frames) + 1) * fit.size[0] * fit.size[1] > MOST_BYTES:  # float32, three channels
             raise ValueError(f"{str(path)!r} would fill over {MOST_BYTES / 2**30:.0f} GB; keep fewer frames, with stop or step")
         frames.append(np.asarray(fit.picture(image)))
     if not frames:
-        raise ValueError(_nothing(path, keep))
+        raise ValueError(f"no frames of {str(path)!r} lie in {said(keep)}")
     indices = tuple(range(keep.start, keep.start + len(frames) * keep.step, keep.step))
     names = tuple(f.stem for f in image_files(path)[keep]) if path.is_dir() else None
-    return Clip(path.stem, _tensor(np.stack(frames)), fps / keep.step, taken=Taken(path, indices, names, fit))
+    return Clip(path.stem, as_tensor(frames), fps / keep.step, taken=Taken(path, indices, names, fit))
 
 
-def _nothing(source: str | Path, keep: slice) -> str:
-    return f"no frames of {str(source)!r} lie in {keep.start}:{'' if keep.stop is None else keep.stop}:{keep.step}"
+def check_range(keep: slice) -> None:
+    """Refuse a start, stop or step with which no frames can be counted."""
+    numbers = (keep.start, keep.step, 0 if keep.stop is None else keep.stop)
+    if not all(isinstance(n, int) for n in numbers) or keep.step < 1 or min(numbers) < 0:
+        raise ValueError(f"frames are taken from start ≥ 0 to stop ≥ 0 in steps ≥ 1, not {said(keep)}")
+
+
+def said(keep: slice) -> str:
+    """A range as it is written: 2:10:1."""
+    return f"{keep.start}:{'' if keep.stop is None else keep.stop}:{keep.step}"
 
 
 def save_clip(clip: Clip, path: str | Path, **facts) -> None:
@@ -225,13 +231,10 @@ def _saved(path: Path) -> Clip:
     return Clip(name, frames.float().div(255), fps, labels if labels is None else labels.long(), segments)
 
 
-def _tensor(frames: np.ndarray) -> Tensor:
-    """(T, H, W, 3) uint8 → (T, 3, H, W) float32 in [0, 1]."""
+def as_tensor(pictures: Iterable) -> Tensor:
+    """RGB pictures, PIL or (H, W, 3) uint8 → (T, 3, H, W) float32 in [0, 1]."""
+    frames = np.stack([np.asarray(picture) for picture in pictures])
     return torch.from_numpy(frames).permute(0, 3, 1, 2).float().div(255).contiguous()
-
-
-def _stack(pictures: Iterator) -> Tensor:
-    return _tensor(np.stack([np.asarray(picture) for picture in pictures]))
 
 
 def _shipped(name: str) -> Clip:
@@ -247,7 +250,7 @@ def _shipped(name: str) -> Clip:
     from .sources import pictures
 
     images, fps = pictures(folder, slice(None))
-    return Clip(name, _stack(images), 6.0 if name == "bunny" else fps)
+    return Clip(name, as_tensor(images), 6.0 if name == "bunny" else fps)
 
 
 def _courtyard(folder: Path) -> Clip:
@@ -262,5 +265,5 @@ def _courtyard(folder: Path) -> Clip:
         segments[i] = Segment(i, name, category["name"], bool(category["isthing"]))
     names = [image["file_name"] for image in table["images"]]
     labels = torch.from_numpy(np.stack([read_ids(folder / "panoptic_128x256" / n) for n in names]))
-    frames = _stack(read_image(folder / "frames_128x256" / n) for n in names)
+    frames = as_tensor(read_image(folder / "frames_128x256" / n) for n in names)
     return Clip("courtyard", frames, float(table["info"]["fps"]), labels, segments)

@@ -37,9 +37,9 @@ class Fit:
         """
         size, crop = _pair("size", size), _pair("crop", crop)
         if source[0] * source[1] > MOST_PIXELS:
-            raise ValueError(f"a frame of {_by(source)} is too large: at most {MOST_PIXELS // 10**6} million pixels are read")
+            raise ValueError(f"a frame of {by(source)} is too large: at most {MOST_PIXELS // 10**6} million pixels are read")
         if crop and (crop[0] > source[0] or crop[1] > source[1]):
-            raise ValueError(f"a crop of {_by(crop)} does not fit a frame of {_by(source)}")
+            raise ValueError(f"a crop of {by(crop)} does not fit a frame of {by(source)}")
         cropped = crop or source
         if size:
             return cls(source, cropped, size, size)
@@ -47,7 +47,7 @@ class Fit:
         resized = (round(cropped[0] * scale), round(cropped[1] * scale))
         fitted = tuple(n // MULTIPLE * MULTIPLE for n in resized)
         if 0 in fitted:
-            raise ValueError(f"a frame of {_by(cropped)} is too small: each side needs {MULTIPLE} pixels")
+            raise ValueError(f"a frame of {by(cropped)} is too small: each side needs {MULTIPLE} pixels")
         return cls(source, cropped, resized, fitted)
 
     def picture(self, image):
@@ -61,7 +61,7 @@ class Fit:
         return _centred(image, self.size)
 
     def labels(self, ids: np.ndarray) -> np.ndarray:
-        """(H, W) ids of the source's size → the clip's; each pixel gets the id with the largest share, of equals the lowest."""
+        """(H, W) ids of the source's size → the clip's; see ``majority``."""
         ids = _middle(ids, self.cropped)
         if self.resized != self.cropped:
             ids = majority(ids, self.resized)
@@ -69,13 +69,17 @@ class Fit:
 
 
 def majority(ids: np.ndarray, size: Size) -> np.ndarray:
-    """(H, W) ids → (h, w): the id that covers the largest share of each new pixel."""
+    """(H, W) ids → (h, w): the id that covers the largest share of each new pixel.
+
+    Of equals, the one that comes first in the whole mask, row by row: what the ids are called does not matter.
+    """
     from PIL import Image
 
     if ids.size == 0:
         raise ValueError("a mask without pixels has no labels")
     best, share = np.zeros(size, ids.dtype), np.full(size, -1.0, np.float32)
-    for ident in np.unique(ids):
+    found, first = np.unique(ids, return_index=True)
+    for ident in found[first.argsort()]:
         covered = Image.fromarray((ids == ident).astype(np.float32)).resize(size[::-1], Image.Resampling.BOX)
         larger = np.asarray(covered) > share + 1e-6  # rounding must not decide between equals
         best[larger], share[larger] = ident, np.asarray(covered)[larger]
@@ -91,7 +95,8 @@ def _pair(name: str, value) -> Size | None:
     return tuple(value)
 
 
-def _by(size: Size) -> str:
+def by(size: Size) -> str:
+    """A size as it is said: 128×256."""
     return f"{size[0]}×{size[1]}"
 
 

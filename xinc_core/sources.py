@@ -54,13 +54,13 @@ def image_files(path: Path, kinds: set[str] = IMAGES) -> list[Path]:
         files = [f for f in path.iterdir() if f.suffix.lower() in kinds and not f.name.startswith(".")]
         if not files:
             raise ValueError(f"the folder {str(path)!r} holds no images ({', '.join(sorted(kinds))})")
-        return sorted(files, key=_natural)
+        return sorted(files, key=natural)
     if path.suffix.lower() in kinds:
         return [path]
     raise ValueError(f"{str(path)!r} is neither a video ({', '.join(sorted(VIDEOS))}) nor an image nor a folder")
 
 
-def _natural(path: Path) -> list:
+def natural(path: Path) -> list:
     """Sorting key: numbers in a name by their value, so that frame10 follows frame9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 

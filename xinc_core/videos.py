@@ -17,7 +17,7 @@ from .geometry import MOST_PIXELS
 
 VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".gif"}
 LIMIT = {"max_pixels": str(MOST_PIXELS)}  # the decoder's own guard, before it allocates
-SLACK = 0.5  # seconds that a container may promise beyond its last packet
+SLACK = 0.1  # seconds that a container may promise beyond its last packet
 
 
 def decode(path: Path, keep: slice) -> tuple[Iterator, float]:
