@@ -20,8 +20,7 @@ from torch import Tensor
 from .geometry import MOST_BYTES, Fit, by
 from .paths import DATA, replace_file, shelves
 from .shapes import draw_shapes
-
-CLIP_FILE = ".safetensors"
+from .sources import CLIP_FILE, image_files, pictures, read_ids, read_image
 
 
 @dataclass(frozen=True)
@@ -163,8 +162,6 @@ def _of_fixed_size(source: str | Path) -> Clip | None:
 
 
 def _from_outside(path: Path, keep: slice, size, crop) -> Clip:
-    from .sources import image_files, pictures
-
     if not path.exists():
         raise FileNotFoundError(f"no clip {str(path)!r}: neither a file or folder nor one of {', '.join(list_clips())}")
     images, fps = pictures(path, keep)
@@ -247,16 +244,12 @@ def _shipped(name: str) -> Clip:
         raise FileNotFoundError(f"the shipped clip {name!r} should lie in {folder}; is the checkout complete?")
     if name == "courtyard":
         return _courtyard(folder)
-    from .sources import pictures
-
     images, fps = pictures(folder, slice(None))
     return Clip(name, as_tensor(images), 6.0 if name == "bunny" else fps)
 
 
 def _courtyard(folder: Path) -> Clip:
     """Frames and panoptic labels in the COCO-panoptic layout."""
-    from .sources import read_ids, read_image
-
     table = json.loads((folder / "panoptic_128x256.json").read_text())
     categories = {c["id"]: c for c in table["categories"]}
     segments = {}

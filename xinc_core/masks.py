@@ -198,7 +198,7 @@ def _matched(files: dict[str, Path], clip: Clip, keep: slice, where: str) -> lis
         return list(named)
     if len(keys) == n:
         return keys
-    total = count_frames(taken.path) if taken and taken.path.exists() else None
+    total = count_frames(taken.path)[0] if taken and taken.path.exists() else None
     if taken and len(keys) == total:
         return [keys[i] for i in taken.frames]
     if not taken and len(keys[keep]) == n:

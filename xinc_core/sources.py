@@ -6,6 +6,7 @@ As in a viewer: a photograph's EXIF orientation is applied, transparent pixels l
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,11 +18,12 @@ from .geometry import MOST_LABELS, MOST_PIXELS
 from .videos import VIDEOS, count, decode
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+CLIP_FILE, STILLS_FPS = ".safetensors", 25.0
 RGB_ID = np.array([1, 256, 65536])  # id = R + 256·G + 65536·B, as in COCO's panoptic format
 
 
 def pictures(path: Path, keep: slice) -> tuple[Iterator, float]:
-    """The kept frames as RGB PIL pictures, one at a time, and the frame rate (25 where there is none).
+    """The kept frames as RGB PIL pictures, one at a time, and the frame rate (25 where a source has none).
 
     Raises
     ------
@@ -30,11 +32,11 @@ def pictures(path: Path, keep: slice) -> tuple[Iterator, float]:
     """
     if path.suffix.lower() in VIDEOS and path.is_file():
         return decode(path, keep)
-    return map(read_image, image_files(path)[keep]), 25.0
+    return map(read_image, image_files(path)[keep]), STILLS_FPS
 
 
-def count_frames(path: str | Path) -> int:
-    """Number of frames in a video, an image or a folder of images, without decoding them.
+def count_frames(path: str | Path) -> tuple[int, float]:
+    """Number of frames and frames/s of a video, an image, a folder of images or a saved clip, without decoding them.
 
     A video's packets are counted: exact for a sound file; a broken one decodes to fewer.
 
@@ -45,7 +47,21 @@ def count_frames(path: str | Path) -> int:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {str(path)!r}")
-    return count(path) if path.suffix.lower() in VIDEOS and path.is_file() else len(image_files(path))
+    if path.suffix == CLIP_FILE and path.is_file():
+        return _count_saved(path)
+    if path.suffix.lower() in VIDEOS and path.is_file():
+        return count(path)
+    return len(image_files(path)), STILLS_FPS
+
+
+def _count_saved(path: Path) -> tuple[int, float]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            return file.get_slice("frames").get_shape()[0], float(json.loads(file.metadata()["clip"])["fps"])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, IndexError, RecursionError) as error:
+        raise ValueError(f"{str(path)!r} cannot be read as a clip that save_clip wrote: {error}") from None
 
 
 def image_files(path: Path, kinds: set[str] = IMAGES) -> list[Path]:

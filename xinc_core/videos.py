@@ -30,15 +30,19 @@ def decode(path: Path, keep: slice) -> tuple[Iterator, float]:
         says how many frames there are.
     """
     with _opened(path) as (_, stream):
-        rate = float(stream.average_rate or 25)
+        rate = _rate(stream)
     return _kept(path, keep), rate
 
 
-def count(path: Path) -> int:
-    """Number of coded frames, without decoding any; a broken file may decode to fewer."""
+def count(path: Path) -> tuple[int, float]:
+    """Number of coded frames, without decoding any, and the average frame rate; a broken file may decode to fewer."""
     with _opened(path) as (container, stream):
         own = (p for p in _packets(container, stream) if p is not None and p.stream.index == stream.index)
-        return sum(1 for packet in own if packet.size and not packet.is_discard)
+        return sum(1 for packet in own if packet.size and not packet.is_discard), _rate(stream)
+
+
+def _rate(stream) -> float:
+    return float(stream.average_rate or 25)
 
 
 def _kept(path: Path, keep: slice) -> Iterator:
@@ -101,7 +105,7 @@ def _falls_short(path: Path, container, stream, end: float) -> bool:
         promised = float((stream.duration + (stream.start_time or 0)) * stream.time_base)
     else:
         promised = ((container.duration or 0) + (container.start_time or 0)) / 1e6
-    return end < promised - SLACK - 1.5 / float(stream.average_rate or 25)
+    return end < promised - SLACK - 1.5 / _rate(stream)
 
 
 def _broken(path: Path, seen: int) -> str:
