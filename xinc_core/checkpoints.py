@@ -210,9 +210,9 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a ``torch.save`` file, through torch's own restricted unpickler."""
     unreadable = f"{str(path)!r} cannot be read as a checkpoint of plain tensors"
     names: list[str] = []
+    _check_archive(path)
     try:
-        if zipfile.is_zipfile(path):  # older files hold plain tensors or nothing that we read
-            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # noqa: BLE001 - the unpickler raises many kinds; each means that the file is unusable
         raise ValueError(unreadable) from None
     foreign = [n for n in names if n not in PLAIN and not n.startswith("omegaconf.")]
@@ -228,7 +228,26 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
         raise ValueError(f"{str(path)!r} holds no tensors under 'state_dict'")
+    if spread := [k for k, v in tensors.items() if v.numel() * v.element_size() > v.untyped_storage().nbytes()]:
+        raise ValueError(f"{str(path)!r} claims more numbers than it holds, in {spread[0]!r}")
     return tensors
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what may take far more memory than the file is long: packed archives, and the format before PyTorch 1.6."""
+    with path.open("rb") as file:
+        archive = file.read(4) == b"PK\x03\x04"
+    try:
+        size = sum(entry.file_size for entry in zipfile.ZipFile(path).infolist()) if archive else 0
+    except Exception:  # noqa: BLE001 - damaged archives raise many kinds
+        archive = False
+    if not archive:
+        raise ValueError(
+            f"{str(path)!r} cannot be read as a checkpoint of plain tensors: it is no whole file of PyTorch's since 1.6; "
+            f"an older one can be loaded and saved again there"
+        )
+    if size > path.stat().st_size:
+        raise ValueError(f"{str(path)!r} cannot be read as a checkpoint: it is packed, and would unfold to {size:,} bytes")
 
 
 def _load_authors(path: Path, size, n_frames) -> nn.Module:

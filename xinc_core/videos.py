@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .geometry import MOST_PIXELS
-
 VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".gif"}
-LIMIT = {"max_pixels": str(MOST_PIXELS)}  # the decoder's own guard, before it allocates
+MOST_PIXELS = 40_000_000  # of one frame, 8K and some more
+LIMIT = {"max_pixels": str(MOST_PIXELS)}  # the decoder's own guard, which refuses more before it allocates
 SLACK = 0.1  # seconds that a container may promise beyond its last packet
 
 
