@@ -59,10 +59,8 @@ def _frames(path: Path) -> Iterator:
     seen, end, broken = 0, 0.0, False
     with _opened(path) as (container, stream):
         for packet in _packets(container, stream):
-            if packet is None or packet.is_corrupt:  # cut: what was decoded before it may still be waiting
-                frames, broken = stream.codec_context.decode(None), True
-            else:
-                frames, broken = _decoded(packet, stream)
+            frames, failed = _decoded(packet, stream)
+            broken = failed or packet is None or packet.is_corrupt
             for frame in frames:
                 yield frame
                 seen += 1
@@ -82,8 +80,10 @@ def _packets(container, stream) -> Iterator:
 
 
 def _decoded(packet, stream) -> tuple[list, bool]:
-    """The frames that a packet completes, and whether decoding failed."""
+    """The frames that a packet completes, and whether decoding failed. One that was cut gives way to those that wait."""
     try:
+        if packet is None or packet.is_corrupt:
+            return stream.codec_context.decode(None), False
         return (packet.decode() if packet.stream.index == stream.index else []), False
     except Exception:  # noqa: BLE001 - decoders raise many kinds; each means that the file ends here
         return [], True
