@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import xinc_core as xc
+from xinc_core.geometry import Fit
 from xinc_core.paths import DATA
 
 
@@ -103,8 +104,8 @@ def test_size_and_crop(files):
 
 def test_only_the_kept_frames_are_converted(files, monkeypatch):
     seen = []
-    real = xc.clips._fit
-    monkeypatch.setattr(xc.clips, "_fit", lambda *a: seen.append(1) or real(*a))
+    real = Fit.picture
+    monkeypatch.setattr(Fit, "picture", lambda *a: seen.append(1) or real(*a))
     xc.load_clip(files / "film.mp4", start=1, stop=7, step=5)
     assert len(seen) == 2
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import asdict, fields
-from math import isqrt, prod
+from math import isfinite, isqrt, prod
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .geometry import MOST_PIXELS, by
 from .models import FFN, NeRV, family
 from .packing import SUFFIX, read_facts, unpack
 from .paths import replace_file, shelves
@@ -24,6 +25,7 @@ from .paths import replace_file, shelves
 # What configurations in the authors' Lightning files are made of: names that are answered by an inert blank.
 PLAIN = {f"builtins.{n}" for n in ("bool", "dict", "float", "int", "list", "set", "str", "tuple")}
 PLAIN |= {"collections.defaultdict", "typing.Any", "pathlib.PosixPath"}
+MOST_WEIGHTS = 10**8  # of a network in a file; a header that claims more is refused before any is allocated
 
 
 def save_model(model: nn.Module, path: str | Path, half: bool = False, **facts) -> None:
@@ -102,12 +104,14 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
     path = find_model(str(source)) or Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"no model {str(source)!r}: neither a file nor one of {', '.join(list_models())}")
-    if path.suffix in (".safetensors", SUFFIX):
-        if size is not None or n_frames is not None:
-            raise ValueError(f"{str(source)!r} carries its own size and length; size and n_frames are for the authors' files")
-        model = _load_own(path)
-    else:
-        model = _load_authors(path, size, n_frames)
+    own = path.suffix in (".safetensors", SUFFIX)
+    if own and (size is not None or n_frames is not None):
+        raise ValueError(f"{str(source)!r} carries its own size and length; size and n_frames are for the authors' files")
+    try:
+        model = _load_own(path) if own else _load_authors(path, size, n_frames)
+    except (TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{str(source)!r} describes no network that can be built: {said}") from error
     for name, value in model.state_dict().items():
         if not value.isfinite().all():
             raise ValueError(f"{str(source)!r} holds values that are not finite, in {name!r}")
@@ -119,9 +123,7 @@ def _load_own(path: Path) -> nn.Module:
     if not {"family", "config"} <= header.keys():
         raise ValueError(f"{str(path)!r} has no family and config in its header; was it written by save_model?")
     kind = family(header["family"])
-    known = {f.name for f in fields(kind.Config)}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items() if k in known}
-    config = kind.Config(**values)
+    config = _config(kind, header["config"], path)
     model = _blank(kind, config)
     if path.suffix == SUFFIX:
         tensors = unpacked(kind, config, unpack(path)[1])
@@ -135,6 +137,27 @@ def _load_own(path: Path) -> nn.Module:
     return _filled(model, tensors, path)
 
 
+def _config(kind: type[nn.Module], values: dict, path: Path):
+    """A configuration from a header, whose numbers may be anything."""
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    known = {f.name: str(f.type) for f in fields(kind.Config)}
+    for name, value in values.items():
+        if name in known and not _is(value, known[name]):
+            raise ValueError(f"{str(path)!r} says that {name} is {value!r}, where {known[name]} is wanted")
+    if prod(values["size"]) > MOST_PIXELS:
+        raise ValueError(f"{str(path)!r} claims to paint {by(values['size'])} pixels, which is too large")
+    return kind.Config(**{k: v for k, v in values.items() if k in known})
+
+
+def _is(value, wanted: str) -> bool:
+    """Whether a value is of a field's type, with whole numbers that can count something."""
+    if wanted.startswith("tuple[int"):
+        return isinstance(value, tuple) and all(_is(v, "int") for v in value) and (wanted.endswith("...]") or len(value) == 2)
+    if wanted == "int":
+        return isinstance(value, int) and 0 < value < 2**31
+    return wanted != "float" or isinstance(value, int | float) and isfinite(value)
+
+
 def packed(model: nn.Module) -> dict[str, Tensor]:
     """What a compressed file holds of a model: all its tensors, or what its family makes of them."""
     return model.packed() if hasattr(model, "packed") else model.state_dict()
@@ -146,7 +169,11 @@ def unpacked(kind: type[nn.Module], config, tensors: dict[str, Tensor]) -> dict[
 
 
 def _blank(kind: type[nn.Module], config) -> nn.Module:
-    """A network whose weights are about to be replaced; leaves the global random state alone."""
+    """A network whose weights are about to be replaced; leaves the global random state alone. Counts before it allocates."""
+    with torch.device("meta"):
+        n = sum(value.numel() for value in kind(config).state_dict().values())
+    if n > MOST_WEIGHTS:
+        raise ValueError(f"a {kind.family} of {config} would have {n:,} weights, which is more than any that is read")
     with torch.random.fork_rng(devices=[]):
         return kind(config)
 
@@ -185,9 +212,9 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a ``torch.save`` file, through torch's own restricted unpickler."""
     unreadable = f"{str(path)!r} cannot be read as a checkpoint of plain tensors"
     names: list[str] = []
+    _check_archive(path)
     try:
-        if zipfile.is_zipfile(path):  # older files hold plain tensors or nothing that we read
-            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # noqa: BLE001 - the unpickler raises many kinds; each means that the file is unusable
         raise ValueError(unreadable) from None
     foreign = [n for n in names if n not in PLAIN and not n.startswith("omegaconf.")]
@@ -203,7 +230,26 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
         raise ValueError(f"{str(path)!r} holds no tensors under 'state_dict'")
+    if spread := [k for k, v in tensors.items() if v.numel() * v.element_size() > v.untyped_storage().nbytes()]:
+        raise ValueError(f"{str(path)!r} claims more numbers than it holds, in {spread[0]!r}")
     return tensors
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what may take far more memory than the file is long: packed archives, and the format before PyTorch 1.6."""
+    with path.open("rb") as file:
+        archive = file.read(4) == b"PK\x03\x04"
+    try:
+        size = sum(entry.file_size for entry in zipfile.ZipFile(path).infolist()) if archive else 0
+    except Exception:  # noqa: BLE001 - damaged archives raise many kinds
+        archive = False
+    if not archive:
+        raise ValueError(
+            f"{str(path)!r} cannot be read as a checkpoint of plain tensors: it is no whole file of PyTorch's since 1.6; "
+            f"an older one can be loaded and saved again there"
+        )
+    if size > path.stat().st_size:
+        raise ValueError(f"{str(path)!r} cannot be read as a checkpoint: it is packed, and would unfold to {size:,} bytes")
 
 
 def _load_authors(path: Path, size, n_frames) -> nn.Module:

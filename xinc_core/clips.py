@@ -1,4 +1,4 @@
-"""Clips: frames, and what is known about them. Reads the shipped clips, videos, images and folders of frames.
+"""Clips: frames, and what is known about them. Reads the shipped clips, videos, images, folders of frames, and clips of its own.
 
 Frames are (T, 3, H, W) float32 in [0, 1]; labels are (T, H, W) int64 segment ids, 0 where nothing is annotated.
 
@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -18,13 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .geometry import MOST_BYTES, Fit, by
 from .paths import DATA, replace_file, shelves
 from .shapes import draw_shapes
-
-VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".gif"}
-IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-MULTIPLE = 16
-CLIP_FILE = ".safetensors"
+from .sources import CLIP_FILE, image_files, pictures, read_ids, read_image
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,20 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """Where a clip's frames were taken from, so that masks find the same ones.
+
+    path : the video, image or folder; frames : index of each frame in it; names : of its file, without suffix, where frames are
+    files; fit : the geometry that each frame went through.
+    """
+
+    path: Path
+    frames: tuple[int, ...]
+    names: tuple[str, ...] | None
+    fit: Fit
+
+
+@dataclass(frozen=True)
 class Clip:
     """A short video, or one image.
 
@@ -45,10 +55,11 @@ class Clip:
     ----------
     name : str
     frames : Tensor, (T, 3, H, W), float32 in [0, 1]
-    fps : float
+    fps : float, of the frames that were kept
     labels : Tensor, (T, H, W), int64 segment ids, 0 = void; or None
     segments : dict of id to Segment
     flow : Tensor, (T, 2, H, W), exact (row, col) displacement from t−1 to t of what is seen at t; or None
+    taken : Taken, for clips read from a video, an image or a folder of frames; or None
     """
 
     name: str
@@ -57,6 +68,7 @@ class Clip:
     labels: Tensor | None = None
     segments: dict[int, Segment] = field(default_factory=dict)
     flow: Tensor | None = None
+    taken: Taken | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -79,7 +91,11 @@ class Clip:
         if not isinstance(index, slice):
             raise TypeError(f"a clip is cut with a slice, e.g. clip[3:4]; for one picture take clip.frames[{index!r}]")
         labels, flow = (x if x is None else x[index] for x in (self.labels, self.flow))
-        return replace(self, frames=self.frames[index], labels=labels, flow=flow)
+        taken = self.taken
+        if taken is not None:
+            taken = replace(taken, frames=taken.frames[index], names=taken.names and taken.names[index])
+        fps = self.fps / (index.step or 1)
+        return replace(self, frames=self.frames[index], fps=fps, labels=labels, flow=flow, taken=taken)
 
     def __repr__(self) -> str:
         seen = f"{len(self)} frames of " if len(self) > 1 else ""
@@ -106,13 +122,13 @@ def load_clip(
     size: tuple[int, int] | None = None,
     crop: tuple[int, int] | None = None,
 ) -> Clip:
-    """Read a clip by its shipped name, or from a video file, an image file or a folder of frames.
+    """Read a clip by its name (shipped, or in the run's folder), or from a video, an image, a folder of frames or a saved clip.
 
     Parameters
     ----------
     source : str or Path
     start, stop, step : int
-        Which frames to keep; only these are converted and held.
+        Which frames to keep, as in ``frames[start:stop:step]``; only these are converted and held.
     size : (H, W), optional
         Size in pixels. By default, for files, the short side becomes 128 (never enlarged) with the aspect kept, then
         both sides are centre-cropped to multiples of 16.
@@ -122,31 +138,59 @@ def load_clip(
     Raises
     ------
     FileNotFoundError, ValueError
-        With one sentence that says what was found and what is expected.
+        With one sentence that says what was found and what is expected. A video that breaks off is refused unless ``stop``
+        lies before the break; the sentence says where that is.
     """
-    if step < 1 or start < 0:
-        raise ValueError(f"frames are taken from start ≥ 0 in steps ≥ 1, not start={start}, step={step}")
     keep = slice(start, stop, step)
+    check_range(keep)
+    clip = _of_fixed_size(source)
+    if clip is None:
+        return _from_outside(Path(source), keep, size, crop)
+    if size is not None or crop is not None:
+        raise ValueError(f"the clip {str(source)!r} has one size; size and crop are for videos, images and folders")
+    if not len(clip := clip[keep]):
+        raise ValueError(f"no frames of {str(source)!r} lie in {said(keep)}")
+    return clip
+
+
+def _of_fixed_size(source: str | Path) -> Clip | None:
+    """A clip that is shipped, or was written by ``save_clip``."""
     if str(source) in list_clips():
-        if size is not None or crop is not None:
-            raise ValueError(f"the shipped clip {str(source)!r} has one size; size and crop are for your own files")
-        clip = _shipped(str(source))[keep]
-        if not len(clip):
-            raise ValueError(f"no frames of {str(source)!r} lie in {start}:{stop}:{step}")
-        return clip
+        return _shipped(str(source))
     path = next((f for s in shelves("clips") if (f := s / f"{source}{CLIP_FILE}").is_file()), Path(source))
-    if path.suffix == CLIP_FILE and path.is_file():
-        return _saved(path)[keep]
+    return _saved(path) if path.suffix == CLIP_FILE and path.is_file() else None
+
+
+def _from_outside(path: Path, keep: slice, size, crop) -> Clip:
     if not path.exists():
-        raise FileNotFoundError(f"no clip {str(source)!r}: neither a file or folder nor one of {', '.join(list_clips())}")
-    images, fps = _images(path, keep)
-    shape: Callable = lambda image: _fit(image, size, crop)  # noqa: E731
-    frames = [np.asarray(shape(image)) for image in images]
+        raise FileNotFoundError(f"no clip {str(path)!r}: neither a file or folder nor one of {', '.join(list_clips())}")
+    images, fps = pictures(path, keep)
+    frames, fit = [], None
+    for image in images:
+        shape = (image.height, image.width)
+        fit = fit or Fit.plan(shape, size, crop)
+        if shape != fit.source:
+            raise ValueError(f"the frames of {str(path)!r} differ in size: one is {by(shape)}, the first {by(fit.source)}")
+        if 12 * (len(frames) + 1) * fit.size[0] * fit.size[1] > MOST_BYTES:  # float32, three channels
+            raise ValueError(f"{str(path)!r} would fill over {MOST_BYTES / 2**30:.0f} GB; keep fewer frames, with stop or step")
+        frames.append(np.asarray(fit.picture(image)))
     if not frames:
-        raise ValueError(f"no frames of {str(source)!r} lie in {start}:{stop}:{step}")
-    if len({f.shape for f in frames}) > 1:
-        raise ValueError(f"the frames of {str(source)!r} differ in size: {sorted({f.shape[:2] for f in frames})}")
-    return Clip(path.stem, _tensor(np.stack(frames)), fps)
+        raise ValueError(f"no frames of {str(path)!r} lie in {said(keep)}")
+    indices = tuple(range(keep.start, keep.start + len(frames) * keep.step, keep.step))
+    names = tuple(f.stem for f in image_files(path)[keep]) if path.is_dir() else None
+    return Clip(path.stem, as_tensor(frames), fps / keep.step, taken=Taken(path, indices, names, fit))
+
+
+def check_range(keep: slice) -> None:
+    """Refuse a start, stop or step with which no frames can be counted."""
+    numbers = (keep.start, keep.step, 0 if keep.stop is None else keep.stop)
+    if not all(isinstance(n, int) for n in numbers) or keep.step < 1 or min(numbers) < 0:
+        raise ValueError(f"frames are taken from start ≥ 0 to stop ≥ 0 in steps ≥ 1, not {said(keep)}")
+
+
+def said(keep: slice) -> str:
+    """A range as it is written: 2:10:1."""
+    return f"{keep.start}:{'' if keep.stop is None else keep.stop}:{keep.step}"
 
 
 def save_clip(clip: Clip, path: str | Path, **facts) -> None:
@@ -156,9 +200,9 @@ def save_clip(clip: Clip, path: str | Path, **facts) -> None:
     """
     from safetensors.torch import save_file
 
-    tensors = {"frames": (clip.frames * 255).round().byte()}
+    tensors = {"frames": (clip.frames * 255).round().byte().contiguous()}
     if clip.labels is not None:
-        tensors["labels"] = clip.labels.to(torch.int32)
+        tensors["labels"] = clip.labels.to(torch.int32).contiguous()
     about = dict(name=clip.name, fps=clip.fps, segments=[asdict(s) for s in clip.segments.values()]) | facts
     replace_file(path, lambda f: save_file(tensors, f, metadata={"clip": json.dumps(about)}))
 
@@ -169,100 +213,25 @@ def _saved(path: Path) -> Clip:
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["clip"])
-            frames = file.get_tensor("frames").float().div(255)
-            labels = file.get_tensor("labels").long() if "labels" in file.keys() else None
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+            tensors = {k: file.get_tensor(k) for k in file.keys() if k in ("frames", "labels")}
+        frames, labels = tensors["frames"], tensors.get("labels")
+        segments = {s["id"]: Segment(**s) for s in about["segments"]}
+        name, fps = str(about["name"]), float(about["fps"])
+        if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[1] != 3 or not frames.numel():
+            raise ValueError(f"its frames are {frames.dtype} {tuple(frames.shape)}, not (T, 3, H, W) bytes")
+        if 4 * frames.numel() > MOST_BYTES:
+            raise ValueError(f"its frames would fill over {MOST_BYTES / 2**30:.0f} GB")
+        if labels is not None and (labels.dtype != torch.int32 or labels.shape != frames[:, 0].shape):
+            raise ValueError(f"its labels are {labels.dtype} {tuple(labels.shape)}, not one whole number for each pixel")
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} cannot be read as a clip that save_clip wrote: {error}") from None
-    return Clip(about["name"], frames, about["fps"], labels, {s["id"]: Segment(**s) for s in about["segments"]})
+    return Clip(name, frames.float().div(255), fps, labels if labels is None else labels.long(), segments)
 
 
-def _tensor(frames: np.ndarray) -> Tensor:
-    """(T, H, W, 3) uint8 → (T, 3, H, W) float32 in [0, 1]."""
+def as_tensor(pictures: Iterable) -> Tensor:
+    """RGB pictures, PIL or (H, W, 3) uint8 → (T, 3, H, W) float32 in [0, 1]."""
+    frames = np.stack([np.asarray(picture) for picture in pictures])
     return torch.from_numpy(frames).permute(0, 3, 1, 2).float().div(255).contiguous()
-
-
-def _images(path: Path, keep: slice) -> tuple[Iterator, float]:
-    """The kept frames as PIL images, one at a time, and the frame rate."""
-    from PIL import Image, UnidentifiedImageError
-
-    def opened(file):
-        try:
-            image = Image.open(file)
-            if image.mode.startswith("I"):  # 16 bits a pixel, which PIL would clip instead of scale
-                image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
-            return image.convert("RGB")
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"{str(file)!r} cannot be read as an image: {error}") from None
-
-    if path.is_dir():
-        files = sorted((f for f in path.iterdir() if f.suffix.lower() in IMAGES), key=_natural)
-        if not files:
-            raise ValueError(f"the folder {str(path)!r} holds no images ({', '.join(sorted(IMAGES))})")
-        return map(opened, files[keep]), 25.0
-    if path.suffix.lower() in IMAGES:
-        return map(opened, [path][keep]), 25.0
-    if path.suffix.lower() in VIDEOS:
-        return _video(path, keep)
-    raise ValueError(f"{str(path)!r} is neither a video ({', '.join(sorted(VIDEOS))}) nor an image nor a folder")
-
-
-def _natural(path: Path) -> list:
-    """Sorting key: numbers in a name by their value, so that frame10 follows frame9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
-
-
-def _video(path: Path, keep: slice) -> tuple[Iterator, float]:
-    """Decode with PyAV; stops after the last kept frame and converts none but the kept."""
-    import av
-
-    try:
-        container = av.open(str(path))
-        stream = container.streams.video[0]
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"{str(path)!r} cannot be read as a video: {error}") from None
-    stream.thread_type = "AUTO"
-
-    def frames():
-        with container:
-            try:
-                for index, frame in enumerate(container.decode(stream)):
-                    if keep.stop is not None and index >= keep.stop:
-                        return
-                    if index >= keep.start and (index - keep.start) % keep.step == 0:
-                        yield frame.to_image()
-            except av.FFmpegError as error:
-                raise ValueError(f"{str(path)!r} breaks off while decoding: {error}") from None
-
-    return frames(), float(stream.average_rate or 25)
-
-
-def _fit(image, size, crop):
-    """Centre crop, then area resize, then (default size) centre crop to multiples of 16. PIL image in, PIL image out."""
-    from PIL import Image
-
-    def centre(image, h, w):
-        if h > image.height or w > image.width:
-            raise ValueError(f"a crop of {h}×{w} does not fit a frame of {image.height}×{image.width}")
-        top, left = (image.height - h) // 2, (image.width - w) // 2
-        return image.crop((left, top, left + w, top + h))
-
-    if crop is not None:
-        image = centre(image, *crop)
-    h, w = size or _default_size(image.height, image.width)
-    if (h, w) != (image.height, image.width):
-        smaller = h <= image.height and w <= image.width
-        image = image.resize((w, h), Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
-    if size is None:
-        h, w = (n // MULTIPLE * MULTIPLE for n in (h, w))
-        if not h * w:
-            raise ValueError(f"a frame of {image.height}×{image.width} is too small: each side needs {MULTIPLE} pixels")
-        image = centre(image, h, w)
-    return image
-
-
-def _default_size(h: int, w: int, short: int = 128) -> tuple[int, int]:
-    scale = min(1.0, short / min(h, w))
-    return round(h * scale), round(w * scale)
 
 
 def _shipped(name: str) -> Clip:
@@ -275,14 +244,12 @@ def _shipped(name: str) -> Clip:
         raise FileNotFoundError(f"the shipped clip {name!r} should lie in {folder}; is the checkout complete?")
     if name == "courtyard":
         return _courtyard(folder)
-    images, fps = _images(folder, slice(None))
-    return Clip(name, _tensor(np.stack([np.asarray(i) for i in images])), 6.0 if name == "bunny" else fps)
+    images, fps = pictures(folder, slice(None))
+    return Clip(name, as_tensor(images), 6.0 if name == "bunny" else fps)
 
 
 def _courtyard(folder: Path) -> Clip:
-    """Frames and panoptic labels in the COCO-panoptic layout; id = R + 256·G + 65536·B."""
-    from PIL import Image
-
+    """Frames and panoptic labels in the COCO-panoptic layout."""
     table = json.loads((folder / "panoptic_128x256.json").read_text())
     categories = {c["id"]: c for c in table["categories"]}
     segments = {}
@@ -290,7 +257,6 @@ def _courtyard(folder: Path) -> Clip:
         category = categories[i // 1000]
         segments[i] = Segment(i, name, category["name"], bool(category["isthing"]))
     names = [image["file_name"] for image in table["images"]]
-    rgb = np.stack([np.asarray(Image.open(folder / "panoptic_128x256" / n)) for n in names]).astype(np.int64)
-    frames = np.stack([np.asarray(Image.open(folder / "frames_128x256" / n)) for n in names])
-    labels = torch.from_numpy(rgb @ np.array([1, 256, 65536]))
-    return Clip("courtyard", _tensor(frames), float(table["info"]["fps"]), labels, segments)
+    labels = torch.from_numpy(np.stack([read_ids(folder / "panoptic_128x256" / n) for n in names]))
+    frames = as_tensor(read_image(folder / "frames_128x256" / n) for n in names)
+    return Clip("courtyard", frames, float(table["info"]["fps"]), labels, segments)

@@ -21,6 +21,7 @@ from .paths import replace_file
 
 MAGIC, SUFFIX = b"XINC1", ".xinc"
 FLOATS = {16: np.float16, 32: np.float32}
+MOST_VALUES, MOST_HEADER = 10**8, 16 * 2**20  # weights, and bytes of the header: more is refused before it is allocated
 LOSSY = range(2, 13)  # bits at which a tensor is quantised
 
 
@@ -84,6 +85,8 @@ def unpack(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
         if zlib.crc32(body) != facts["crc"]:
             raise ValueError("its checksum is wrong")
         tensors, at = {}, 0
+        if sum(prod(entry["shape"]) for entry in facts["tensors"]) > MOST_VALUES:
+            raise ValueError(f"it claims more than {MOST_VALUES:,} weights")
         for entry in facts["tensors"]:
             blob, at = body[at : at + entry["bytes"]], at + entry["bytes"]
             tensors[entry["name"]] = _tensor(blob, entry["shape"], entry["bits"], entry.get("step"))
@@ -99,10 +102,19 @@ def _split(path: str | Path) -> tuple[dict, bytes]:
         if not data.startswith(MAGIC):
             raise ValueError("its first bytes are others")
         (length,) = struct.unpack("<I", data[len(MAGIC) : start])
-        facts = json.loads(zlib.decompress(data[start : start + length]))
+        facts = json.loads(_inflated(data[start : start + length], MOST_HEADER))
         return {str(k): v for k, v in facts.items()}, data[start + length :]
     except (ValueError, AttributeError, struct.error, zlib.error) as error:
         raise ValueError(f"{str(path)!r} cannot be read as a compressed model: {error}") from None
+
+
+def _inflated(data: bytes, most: int) -> bytes:
+    """Deflated bytes, refused beyond a size: a few of them can claim gigabytes."""
+    inflater = zlib.decompressobj()
+    out = inflater.decompress(data, most)
+    if not inflater.eof:
+        raise ValueError("a deflated part is cut, or larger than it may be")
+    return out
 
 
 def _tensor(blob: bytes, shape: list[int], bits: int, step: float | None) -> Tensor:
@@ -133,7 +145,7 @@ def _decoded(blob: bytes, n: int, bits: int) -> np.ndarray:
     import constriction
 
     (length,) = struct.unpack("<I", blob[:4])
-    counts = np.frombuffer(zlib.decompress(blob[4 : 4 + length]), np.uint32)
+    counts = np.frombuffer(_inflated(blob[4 : 4 + length], 4 * 2**bits), np.uint32)
     if len(counts) != 2**bits - 1 or counts.sum() != n:
         raise ValueError("the counts of its symbols do not fit")
     if n == 0 or counts.max() == n:  # one symbol only

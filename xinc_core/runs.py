@@ -120,7 +120,7 @@ def _clip(plan: Plan) -> Clip:
     if plan.masks:
         from .masks import load_masks
 
-        clip = load_masks(plan.masks, clip, plan.source, start, stop, step)
+        clip = load_masks(plan.masks, clip)
     clip = replace(clip, name=plan.name, flow=None)
     save_clip(clip, path, **asked)
     return load_clip(path)
