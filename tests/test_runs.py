@@ -47,7 +47,7 @@ def planned(source, **options):
 
 @pytest.mark.parametrize("n, fps, step", [(300, 30.0, 6), (300, 5.0, 1), (20, 30.0, 1), (40, 30.0, 2), (3000, 25.0, 5)])
 def test_quick_takes_at_most_32_frames_at_most_5_a_second_spread_evenly(n, fps, step, monkeypatch):
-    monkeypatch.setattr(plans, "count_frames", lambda source: (n, fps))
+    monkeypatch.setattr(plans, "frames_of", lambda source: (n, fps))
     made = planned("film.mp4")
     assert made.frames[2] == step and made.n_frames <= 32
     assert made.n_frames == 32 or n / step < 33

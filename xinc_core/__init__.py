@@ -9,6 +9,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from .clips import Clip, list_clips, load_clip
+from .masks import load_masks
+from .datasets import load_cityscapes_vps, load_vipseg
 from .models import render
 from .checkpoints import list_models, load_model, model_name, save_model
 from .quality import evaluate, psnr
@@ -20,7 +22,8 @@ from .compression import compress
 __version__ = "0.1.0"
 __all__ = [
     "Canvas", "Clip", "DivergenceError", "History", "LayerMaps", "compress", "diagnose", "evaluate", "explore", "fit",
-    "list_clips", "list_models", "load_clip", "load_model", "model_name", "psnr", "render", "save_model", "trace",
+    "list_clips", "list_models", "load_cityscapes_vps", "load_clip", "load_masks", "load_model", "load_vipseg", "model_name",
+    "psnr", "render", "save_model", "trace",
 ]  # fmt: skip
 
 

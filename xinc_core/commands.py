@@ -59,7 +59,9 @@ def fit(args) -> None:
     """Fit one network and save it."""
     import xinc_core as xc
 
-    clip = xc.load_clip(args.clip, args.frames.start or 0, args.frames.stop, args.frames.step or 1, args.size)
+    from .datasets import open_clip
+
+    clip = open_clip(args.clip, args.frames.start or 0, args.frames.stop, args.frames.step or 1, args.size)
     options = {} if args.parameters is None else dict(parameters=args.parameters)
     name = f"{args.family}-{clip.name}"
     out = Path(args.output or (f"{name}-s{args.seed}" if _for_video(args.family) else f"{name}-f{args.frame}-s{args.seed}")

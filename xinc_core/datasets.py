@@ -28,10 +28,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .clips import Clip, as_tensor, check_range, said
+from .clips import Clip, as_tensor, check_range, list_clips, load_clip, said
 from .geometry import Fit, Size, by
 from .masks import VOID, Kinds, check_listed, name_segments, read_kinds, read_table, with_labels
-from .sources import read_ids, read_image
+from .sources import count_frames, read_ids, read_image
 
 PAPER_SIZE, VIPSEG_CROP = (128, 256), (640, 1280)
 CITYSCAPES_TABLE, VIPSEG_TABLE = "panoptic_gt_val_city_vps.json", "panoptic_gt_VIPSeg.json"
@@ -160,6 +160,44 @@ def load_vipseg(
     frames = [Frame(file, found.get(key), infos.get(key, [])) for key, file in files.items()]
     decoded = _vipseg_codes if codes else None
     return _clip(f"vipseg-{video}", frames, VIPSEG_FPS, slice(start, stop, step), size, crop, read_kinds(table, path), decoded)
+
+
+DATASETS = {"cityscapes-vps": (load_cityscapes_vps, list_cityscapes_vps), "vipseg": (load_vipseg, list_vipseg)}
+
+
+def video_of(source: str) -> tuple[str, str, str] | None:
+    """``cityscapes-vps:ROOT:VIDEO`` → ("cityscapes-vps", ROOT, VIDEO); None for a source that names no dataset."""
+    name, _, rest = str(source).partition(":")
+    root, _, video = rest.rpartition(":")
+    if name in DATASETS and not (root and video):
+        raise ValueError(f"a video of a dataset is written {name}:FOLDER:VIDEO, not {source!r}")
+    return (name, root, video) if name in DATASETS else None
+
+
+def open_clip(
+    source: str, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None, crop: Size | None = None
+) -> Clip:
+    """Whatever ``load_clip`` reads, or a video of a dataset, written ``cityscapes-vps:ROOT:VIDEO`` or ``vipseg:ROOT:VIDEO``."""
+    found, shape = video_of(source), {k: v for k, v in dict(size=size, crop=crop).items() if v is not None}
+    if found is None:
+        return load_clip(source, start, stop, step, **shape)
+    name, root, video = found
+    return DATASETS[name][0](root, video, start, stop, step, **shape)
+
+
+def frames_of(source: str) -> tuple[int, float]:
+    """How many frames ``open_clip`` would read, and how many of them are a second; nothing is decoded."""
+    found = video_of(source)
+    if found is None and source in list_clips():
+        clip = load_clip(source)
+        return len(clip), clip.fps
+    if found is None:
+        return count_frames(source)
+    name, root, video = found
+    videos, path = DATASETS[name][1](root), f"{root}: {name}"
+    if video not in videos:
+        raise ValueError(_unknown(video, videos, Path(path)))
+    return videos[video], VIPSEG_FPS if name == "vipseg" else CITYSCAPES_FPS / ANNOTATED_EVERY
 
 
 @contextmanager

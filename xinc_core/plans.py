@@ -9,9 +9,9 @@ from math import ceil
 from pathlib import Path
 
 from .checkpoints import model_name
-from .clips import list_clips, load_clip
+from .clips import list_clips
+from .datasets import frames_of, video_of
 from .models import family as family_class
-from .sources import count_frames
 from .study import chosen_notebooks, unknown
 from .training import RECIPES
 
@@ -100,7 +100,8 @@ def plan(
     Parameters
     ----------
     source : str
-        A video, an image, a folder of frames, or a shipped clip's name. One frame gets the study of image networks.
+        A video, an image, a folder of frames, a shipped clip's name, or a dataset's video (``cityscapes-vps:ROOT:VIDEO``). One
+        frame gets the study of image networks.
     out : path, optional
         The run's folder; by default ``runs/NAME``.
     profile : {"quick", "full"}
@@ -115,7 +116,7 @@ def plan(
     """
     chosen, name = PROFILES[profile], _slug(source)
     taken = frames or _spread(source, chosen)
-    n = len(range(*taken.indices(_length(source))))
+    n = len(range(*taken.indices(frames_of(source)[0])))
     if n == 0:
         raise ValueError(f"no frames of {source!r} lie in {taken.start or 0}:{taken.stop or ''}:{taken.step or 1}")
     families = tuple(families or (("nerv", "ffn") if n > 1 else ("ffn",)))
@@ -123,9 +124,9 @@ def plan(
         raise ValueError(
             f"{source!r} gives one frame: a picture takes image networks (--families ffn), not {', '.join(families)}"
         )
-    for name in epochs if isinstance(epochs, dict) else ():
-        if name not in families:
-            raise ValueError(unknown("family of this study", name, families))
+    for family in epochs if isinstance(epochs, dict) else ():
+        if family not in families:
+            raise ValueError(unknown("family of this study", family, families))
     trained = {family: _epochs(family, epochs or chosen.epochs, chosen.epochs) for family in families}
     if min(trained.values()) < 1 or len(set(seeds or [0])) != len(seeds or [0]):
         raise ValueError(f"a study takes at least one epoch and seeds that differ, not epochs={epochs}, seeds={seeds}")
@@ -148,20 +149,20 @@ def _epochs(family: str, asked: int | dict[str, int], usual: int) -> int:
 
 
 def _slug(source: str) -> str:
-    """A name for the clip, from its file's; not that of a shipped clip."""
-    name = re.sub(r"[^a-z0-9]+", "-", Path(source).stem.lower()).strip("-") or "clip"
+    """A name for the clip, from its file's or its dataset's; not that of a shipped clip."""
+    found = video_of(source)
+    text = f"{found[0].partition('-')[0]}-{found[2]}" if found else Path(source).stem
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "clip"
     return f"my-{name}" if name in list_clips() else name
-
-
-def _length(source: str) -> int:
-    return len(load_clip(source)) if source in list_clips() else count_frames(source)[0]
 
 
 def _spread(source: str, profile: Profile) -> slice:
     """Which frames a profile takes: evenly from the start, as far apart as it takes to stay below its most per second."""
-    if profile.most_frames is None or source in list_clips():
+    if profile.most_frames is None:
+        return slice(0, None, 1)
+    n, fps = frames_of(source)
+    if source in list_clips():  # thinned out already
         return slice(0, profile.most_frames, 1)
-    n, fps = count_frames(source)
     sparse = ceil(n / profile.most_frames)  # as far apart as the whole clip would need
     step = max(1, min(sparse, round(fps / profile.per_second)))
     return slice(0, min(n, profile.most_frames * step), step)

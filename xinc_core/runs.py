@@ -27,7 +27,9 @@ import torch
 
 from .checkpoints import read_header, save_model
 from .clips import Clip, list_clips, load_clip, save_clip
+from .datasets import open_clip, video_of
 from .findings import join_findings
+from .masks import load_masks
 from .models import family as family_class
 from .paths import environment, replace_file
 from .plans import PROFILES, WOULD_ADD, Plan
@@ -116,10 +118,8 @@ def _clip(plan: Plan) -> Clip:
             raise ValueError(f"{str(plan.out)!r} holds a study with other {other}; name another folder with --out, or delete it")
         return load_clip(path)
     start, stop, step = plan.frames
-    clip = load_clip(plan.source, start, stop, step, *([plan.size] if plan.size else []))
+    clip = open_clip(plan.source, start, stop, step, plan.size)
     if plan.masks:
-        from .masks import load_masks
-
         clip = load_masks(plan.masks, clip)
     clip = replace(clip, name=plan.name, flow=None)
     save_clip(clip, path, **asked)
@@ -134,9 +134,9 @@ def _header(plan: Plan) -> dict:
 
 
 def _digest(source: str) -> str:
-    """SHA-256 of a file, or of a folder's file names and contents; a shipped clip is known by its checksum."""
-    if source in list_clips():
-        return load_clip(source).checksum
+    """SHA-256 of a file, or of a folder's file names and contents; a shipped clip or a dataset's is known by its checksum."""
+    if source in list_clips() or video_of(source):
+        return open_clip(source).checksum
     path, digest = Path(source), hashlib.sha256()
     for file in [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file()):
         digest.update(file.name.encode() if path.is_dir() else b"")
@@ -198,9 +198,9 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _version() -> str:
-    from . import __version__
+    from importlib.metadata import version
 
-    return __version__
+    return version("xinc-core")
 
 
 __all__ = ["carry_out", "own_parameters"]
