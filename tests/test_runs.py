@@ -243,6 +243,21 @@ def test_trace_writes_the_maps_that_the_layer_has(tmp_path, capsys):
     assert code == 2 and "exists already" in error
 
 
+def test_a_killed_trace_leaves_no_file_and_no_rest(tmp_path):
+    words = ["trace", "nerv-courtyard", "--layer", "block3", "--what", "maps", "-o", tmp_path / "maps.npz"]
+    process = started(*words)
+    end = time.monotonic() + 60
+    while not (tmp_path / ".maps.npz.parts" / "maps.npy").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "maps.npz").exists()
+    assert started(*words).wait() == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["maps.npz"]
+    with np.load(tmp_path / "maps.npz") as found:
+        assert found["maps"].shape == (2288, 128, 256) and np.isfinite(found["maps"][-1]).all()
+
+
 def test_maps_that_do_not_fit_on_the_disk_are_refused_first(tmp_path, capsys, monkeypatch):
     from types import SimpleNamespace
 
