@@ -132,7 +132,7 @@ def sampled(layer: LayerMaps) -> LayerMaps:
 def _measured(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") -> dict[str, dict]:
     label = f"{unit.model} {unit.rule} {unit.variant} {unit.frame}"
     weights = _checksum(unit.model) + (_checksum(f"{unit.model}-flip") if getattr(finding, "TWIN", False) else "")
-    key = asdict(unit) | dict(weights=weights, clip=clip.checksum, version=finding.VERSION, channels=CHANNELS)
+    key = asdict(unit) | dict(weights=weights, clip=_identity(clip), version=finding.VERSION, channels=CHANNELS)
     name = finding.NAME if what == "measure" else f"{finding.NAME}_{what}"
     return remembered(name, clip.name, label, key, lambda: compute(finding, clip, unit, what))
 
@@ -169,7 +169,7 @@ def _tried(finding: ModuleType, clip: Clip, about: dict) -> dict[str, dict]:
         cases = finding.plant(scene, frame, about["seed"]).items()
         return {c: finding.measure(View(tuple(map(planted, maps)), pictures, scene, frame)) for c, maps in cases}
 
-    key = about | dict(checksum=clip.checksum, version=finding.VERSION)
+    key = about | dict(checksum=_identity(clip), version=finding.VERSION)
     return remembered(finding.NAME, clip.name, f"planted {about['seed']}", key, compute)
 
 
@@ -242,6 +242,15 @@ def _network(name: str, variant: str) -> nn.Module:
 def _truths(model: str, frame: int) -> tuple[Canvas, Canvas]:
     """The ablation canvases of both baselines; kept, because every rule is compared with the same."""
     return tuple(trace(load_model(model), frame, "ablation", baseline) for baseline in ("zero", "mean"))
+
+
+def _identity(clip: Clip) -> str:
+    """What of a clip a measurement depends on: the checksum of frames and masks, and of names of segments and exact flow."""
+    if not clip.segments and clip.flow is None:
+        return clip.checksum
+    more = hashlib.sha256(repr(sorted((i, asdict(s)) for i, s in clip.segments.items())).encode())
+    more.update(b"" if clip.flow is None else clip.flow.numpy().tobytes())
+    return f"{clip.checksum} {more.hexdigest()[:16]}"
 
 
 @lru_cache
