@@ -13,6 +13,7 @@ from ..checkpoints import model_name, read_header
 from ..clips import CLIP_FILE, Clip, load_clip
 from ..findings import FINDINGS, STATISTICS
 from ..paths import replace_file
+from ..plans import PROFILES
 from ..results import CHANNELS, LARGE
 from ..study import SERIES
 from . import pictures, words
@@ -53,7 +54,7 @@ def write_report(run: str | Path) -> Path:
         facts=facts, clip=clip, stills=_stills(clip), css=_text("page.css"), js=_text("page.js"),
         **_verdicts(rows, clip.name), sections=_sections(run / "figures", rows, clip.name),
         shows=shows(_first(models), clip, SPRITES), palette=plots.palette(), models=models,
-        sampled=dict(channels=CHANNELS, large=LARGE), files=_checksums(run),
+        sampled=dict(channels=CHANNELS, large=LARGE, frames=_measured(facts)), files=_checksums(run),
         colors=plots.VERDICT_COLORS, family_colors=plots.FAMILY_COLORS, rule_colors=plots.RULE_COLORS, w=words,
     )  # fmt: skip
     out = run / "report.html"
@@ -71,6 +72,12 @@ def _facts(run: Path) -> dict:
     if not isinstance(facts, dict):
         raise ValueError(f"{str(file)!r} holds a {type(facts).__name__}; expected an object of facts")
     return facts
+
+
+def _measured(facts: dict) -> int | None:
+    """On how many frames at most a network is measured in this run's profile."""
+    profile = facts.get("profile")
+    return PROFILES[profile].measured if isinstance(profile, str) and profile in PROFILES else None
 
 
 def _clip(run: Path, facts: dict) -> Clip:

@@ -41,7 +41,7 @@
 
   const lit = (pixels, map) => {
     for (let i = 0; i < pixels.data.length; i += 4) {
-      const light = 0.1 + 0.9 * Math.sqrt(map[i + 1] / 255);
+      const light = 0.1 + 0.9 * map[i + 1] / 255;
       for (let c = 0; c < 3; c++) pixels.data[i + c] *= light;
     }
     return pixels;
@@ -120,8 +120,9 @@
     Object.assign(state, { show, frame: middle });
     at("frame").max = show.frames.length - 1;
     document.querySelector(".time").hidden = show.frames.length < 2;
-    radios("layers", show.layers, (l) => l.name, show.layers[show.layers.length - 1], setLayer);
-    setLayer(show.layers[show.layers.length - 1]);
+    const first = show.layers[Math.max(0, show.layers.length - 2)]; // the last in which the two rules differ
+    radios("layers", show.layers, (l) => l.name, first, setLayer);
+    setLayer(first);
   };
 
   const step = (by) => {

@@ -92,5 +92,5 @@ def _figure(file: Path, widest: int) -> dict:
         image = image.convert("RGB")
         if width > widest:
             image = image.resize((widest, round(height * widest / width)), Image.Resampling.LANCZOS)
-        flat = image.getcolors(256) is not None  # a drawing: lossless is smaller and sharper
-        return shown | dict(uri=uri(webp(image, quality=80, lossless=flat), "image/webp"))
+        drawn = min(webp(image, quality=80), webp(image, lossless=True), key=len)  # of a drawing, lossless is the smaller
+        return shown | dict(uri=uri(drawn, "image/webp"))

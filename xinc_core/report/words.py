@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import sqrt
 
-from ..findings import FINDINGS, STATISTICS
-from ..findings import bits, distributed, edges, faithfulness, faults, groups, motion, objects, pruning, selectivity
+from ..findings import (
+    FINDINGS,
+    STATISTICS,
+    bits,
+    distributed,
+    edges,
+    faithfulness,
+    faults,
+    groups,
+    motion,
+    objects,
+    pruning,
+    selectivity,
+)
 from ..findings.verdicts import Claim, Condition
 from ..models import FAMILIES
 
@@ -30,31 +42,32 @@ KINDS = {
 }
 CAPTIONS = {
     "00_start_here": "The frame, what the network makes of it, and the maps of three neurons: bright where a neuron contributes.",
-    "01_fit_a_network": "A brief fit: quality against epochs; then the frame, what the brief fit paints, and what the finished "
-    "network paints.",
-    "02_canvas": "A row per layer, from the input on: the contribution of all neurons together and of the strongest one, under "
-    "both rules. Every map has its own scale.",
-    "02_totals": "How evenly a layer's contribution is shared out: what the largest neurons hold of it. On the dotted diagonal all "
-    "would contribute alike.",
-    "03_neurons_per_pixel": "The share of a layer's neurons that count at every pixel, so that together they make up 90 % or 50 % "
+    "01_fit_a_network": "A brief fit: quality against epochs; then the frame, what the brief fit paints, and what the "
+    "finished network paints.",
+    "02_canvas": "A row per layer, from the input on: the contribution of all neurons together and of the strongest "
+    "one, under both rules. Every map has its own scale.",
+    "02_totals": "How evenly a layer's contribution is shared out: what the largest neurons hold of it. On the dotted "
+    "diagonal all would contribute alike.",
+    "03_neurons_per_pixel": "The share of a layer's neurons that count at every pixel, together making up 90 % or 50 % "
     "of the layer's contribution. Black is none, bright is all.",
     "03_pixels_per_neuron": "In how many pixels each neuron contributes more than the average neuron; neurons sorted.",
-    "04_heatmaps": "The frame, its brightness and its edges; then the contribution of each layer under both rules, and how it "
-    "differs from brightness.",
+    "04_heatmaps": "The frame, its brightness and its edges; then the contribution of each layer under both rules, and "
+    "how it differs from brightness.",
     "05_partitions": "The ways in which the picture is cut into regions, every region in its mean colour.",
-    "05_selectivity": "How strongly neurons prefer some regions to others, on a logarithmic scale; a curve for each way of cutting "
-    "the picture, neurons sorted.",
-    "05_shapley": "How much of a map's variance each way of cutting the picture explains: a bar per layer and rule, its parts "
-    "shared out by Shapley's rule.",
+    "05_selectivity": "How strongly neurons prefer some regions to others, on a logarithmic scale; a curve for each way of "
+    "cutting the picture, neurons sorted.",
+    "05_shapley": "How much of a map's variance each way of cutting the picture explains: a bar per layer and rule, its "
+    "parts shared out by Shapley's rule.",
     "06_over_time": "What each annotated object receives from a neuron, frame by frame: a panel per neuron, a line per object.",
     "06_per_instance": "What each annotated object receives from two neurons of a layer; 1 is the picture's mean.",
-    "07_fluctuation": "A frame, its optical flow, the change of the picture and its edges; then where contributions change from "
-    "one frame to the next, in each layer under both rules.",
-    "08_groups": "Neurons laid out by the likeness of their maps (UMAP) and sorted into six groups; each group's mean map, and one "
-    "of its neurons.",
-    "08_one_space": "Neurons of all networks in one plane by the likeness of their maps (UMAP), coloured by network, seed and layer.",
-    "09_agreement": "The neuron whose map under the paper's rule agrees best with its removal, and the one that agrees worst: "
-    "frame, paper's rule, first-order rule, and the truth.",
+    "07_fluctuation": "A frame, its optical flow, the change of the picture and its edges; then where contributions change "
+    "from one frame to the next, in each layer under both rules.",
+    "08_groups": "Neurons laid out by the likeness of their maps (UMAP) and sorted into six groups; each group's mean "
+    "map, and one of its neurons.",
+    "08_one_space": "Neurons of all networks in one plane by the likeness of their maps (UMAP), coloured by network, seed "
+    "and layer.",
+    "09_agreement": "The neuron whose map under the paper's rule agrees best with its removal, and the one that agrees "
+    "worst: frame, paper's rule, first-order rule, and the truth.",
     "09_deletion": "How quality falls as neurons are removed, the most important first: the faster, the better the ranking.",
     "10_pruning": "How quality falls as neurons are removed, the least important first: the slower, the better the ranking.",
     "10_bits": "Quality against bits per weight: the same for every tensor, or shared out by contribution.",
@@ -95,7 +108,7 @@ def lead(found: dict, clip: str) -> list[tuple[str, list[str]]]:
     nowhere = [f for f, words in own.items() if set(words) == {"not reproduced"}]
     rest = [f for f in own if f not in (*everywhere, *somewhere, *nowhere)]
     return [
-        (f"{count(len(everywhere), 'holds', 'hold')} for every network that was asked, in every layer and under every rule", everywhere),
+        (f"{count(len(everywhere), 'holds', 'hold')} for every network, in every layer and under every rule", everywhere),
         (f"{count(len(somewhere), 'holds', 'hold')} for some network, layer or rule", somewhere),
         (f"{count(len(nowhere), 'fails', 'fail')} throughout", nowhere),
         (f"{count(len(rest), 'holds', 'hold')} nowhere, but could not be refuted everywhere either", rest),
@@ -151,9 +164,7 @@ def certainty(rows: Iterable[dict]) -> str:
     fits = sorted({int(row["n_units"]) for row in own if str(row["n_units"]).isdigit()})
     open_ = sum(row["verdict"] == "undecided" for row in own)
     text = f"{open_} of {len(own)} verdicts {'is' if open_ == 1 else 'are'} undecided. " if own else ""
-    widths = [
-        f"from {n} fits it reaches {reach(n):.1f} standard deviations to either side of the mean" for n in fits if n > 1
-    ]
+    widths = [f"from {n} fits it reaches {reach(n):.1f} standard deviations to either side of the mean" for n in fits if n > 1]
     if widths:
         text += f"An interval is Student's t over fits that differ in their seed alone: {', '.join(widths)}"
         text += f"; from 5 it would reach {reach(5):.1f}. " if max(fits) < 5 else ". "
