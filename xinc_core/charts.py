@@ -38,11 +38,14 @@ def judged(rows: list[dict], claim, clip: str):
         if not isinstance(condition.against, str):
             ax.axhline(condition.against, color="0.35", lw=1.5, ls="--")
         ax.axhline(0, color="0.85", lw=0.8, zorder=0)
-        ax.set_ylim(ax.get_ylim())  # an untrained network's ratio of noise to noise does not set the scale
+        low, high = ax.get_ylim()
         for number, rule in enumerate(plots.RULE_NAMES):
             bare = [(x, cell.get((y, rule, f"untrained_{condition.statistic}"))) for x, y in enumerate(names)]
+            near = [y for y in _xy(bare)[1] if 1.5 * low - 0.5 * high < y < 1.5 * high - 0.5 * low]
+            low, high = min([low, *near]), max([high, *near])  # an untrained ratio of noise to noise does not set the scale
             ax.plot(*_xy([(x + 0.24 * number - 0.12, row) for x, row in bare]), "o", mfc="none",
                     mec=plots.RULE_COLORS[rule], ms=5)  # fmt: skip
+        ax.set_ylim(low, high + 0.03 * (high - low))
         against = condition.against if isinstance(condition.against, str) else f"{condition.against:g}"
         sign, known = (
             "above" if condition.above else "below",

@@ -92,10 +92,9 @@ class _Teller:
 
     def write(self, clip: Clip) -> None:
         plan, header = self.plan, _header(self.plan)
-        start, stop, step = plan.frames
         about = dict(
             name=clip.name, source=Path(plan.source).name, sha256=header["sha256"], checksum=clip.checksum,
-            size=list(clip.size), frames=len(clip), fps=clip.fps, taken=f"{start}:{'' if stop is None else stop}:{step}",
+            size=list(clip.size), frames=len(clip), fps=clip.fps, taken=_taken(plan.frames, len(clip)),
             segments=[asdict(s) for s in clip.segments.values()],
         )  # fmt: skip
         facts = dict(
@@ -105,6 +104,14 @@ class _Teller:
             would_add=WOULD_ADD if plan.profile == "quick" else "",
         )  # fmt: skip
         replace_file(self.path, lambda f: f.write_text(json.dumps(facts, indent=1)))
+
+
+def _taken(frames: tuple[int, int | None, int], n: int) -> str:
+    """Which frames were taken, in words."""
+    start, _, step = frames
+    if n == 1:
+        return f"frame {start}"
+    return f"{'every frame' if step == 1 else f'one frame in {step}'} from {start} to {start + (n - 1) * step}"
 
 
 def _clip(plan: Plan) -> Clip:
