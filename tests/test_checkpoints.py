@@ -94,7 +94,7 @@ def test_wrong_files_get_one_sentence(tmp_path):
         ("ok.pth", dict(size=(16, 32), n_frames=0), ValueError, "all whole and positive"),
         ("nerv-bunny", size, ValueError, "carries its own size"),
         ("ok.pth", dict(size=(32, 32), n_frames=3), ValueError, "is the size right"),
-        ("headless.pth", size, ValueError, "neither an FFN nor a NeRV"),
+        ("headless.pth", size, ValueError, "a checkpoint of none of FFN, NeRV, HNeRV"),
         ("extra.pth", size, ValueError, "expected none, found"),
         ("nan.pth", size, ValueError, "not finite, in 'head.bias'"),
         ("list.pth", size, ValueError, "holds no tensors"),
