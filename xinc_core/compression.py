@@ -19,7 +19,7 @@ from .canvas import trace
 from .checkpoints import packed, unpacked
 from .clips import Clip
 from .maps import LayerMaps
-from .models import Layer, render, run
+from .models import Layer, check_registered, render, run
 from .packing import LOSSY, pack, rounded, write
 from .quality import evaluate, psnr
 from .training import refine
@@ -160,6 +160,7 @@ def quantised(model: nn.Module, plan: dict[str, int]) -> nn.Module:
 
 def encoded(model: nn.Module, plan: dict[str, int], **facts) -> bytes:
     """The file of ``quantised(model, plan)``, as bytes: weights, steps, counts, configuration."""
+    check_registered(model)
     about = dict(family=model.family, config=asdict(model.config)) | facts
     if not model.for_video:
         about["frame"] = model.frame

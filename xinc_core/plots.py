@@ -31,8 +31,7 @@ _OKABE = {
     "pink": "#CC79A7",
 }
 _FAMILIES = [_OKABE["red"], _OKABE["blue"], _OKABE["pink"], _OKABE["sky"], "#000000", _OKABE["orange"], _OKABE["green"]]
-_RAMPS = {"layer": "rocket", "block": "mako"}  # of the layers whose names begin so; a head is a block
-_OTHER_RAMPS = ("cividis", "flare", "crest", "viridis")
+_RAMPS = {"layer": "rocket", "block": "mako", "other": "viridis"}  # of layers whose names begin so; a head is a block
 RULE_COLORS = {"paper": _OKABE["orange"], "first_order": _OKABE["green"], "ablation": "#333333"}
 PARTITION_COLORS = {
     "instances": _OKABE["pink"], "grid": "#333333", "RGB": _OKABE["red"], "Gabor": _OKABE["blue"],
@@ -55,16 +54,17 @@ def family_color(name: str) -> str:
 def layer_colors(names: Iterable[str]) -> dict[str, tuple]:
     """Colours of the layers that share a figure, dark to bright along the network: told apart by brightness alone.
 
-    Layers of a kind (``layer1``, ``layer2``, …; ``block1``, …, ``head``) share a ramp of their own.
+    ``layer1``, ``layer2``, … share a ramp, ``block1``, …, ``head`` another; layers of other names a third, in the order given.
     """
     kinds: dict[str, list[tuple[int, str]]] = {}
-    for name in dict.fromkeys(names):
+    for place, name in enumerate(dict.fromkeys(names)):
         stem, number = re.fullmatch(r"(.*?)(\d*)", name).groups()
-        kinds.setdefault("block" if name in ("head", "picture") else stem, []).append((int(number or 10**9), name))
+        stem = "block" if name in ("head", "picture") else stem if stem in _RAMPS else "other"
+        kinds.setdefault(stem, []).append((place if stem == "other" else int(number or 10**9), name))
     found = {}
     for stem, members in kinds.items():
-        ramp = _RAMPS.get(stem) or _OTHER_RAMPS[zlib.crc32(stem.encode()) % len(_OTHER_RAMPS)]
-        found |= zip((name for _, name in sorted(members)), sns.color_palette(ramp, len(members) + 2)[1:-1])
+        ordered = [name for _, name in sorted(members)]
+        found |= zip(ordered, sns.color_palette(_RAMPS[stem], len(ordered) + 2)[1:-1])
     return found
 
 

@@ -154,7 +154,7 @@ def _parts(module: nn.Module) -> list[_Part]:
     parts: list[_Part] = []
     for name, m in _flat(module):
         if isinstance(m, nn.Linear | nn.Conv2d):
-            if parts and type(m) is not type(parts[0].module):
+            if parts and isinstance(m, nn.Linear) != isinstance(parts[0].module, nn.Linear):
                 raise ValueError(f"{name} is a {type(m).__name__} among others; a chain is of Linear or of Conv2d layers")
             if any(m is part.module for part in parts):
                 raise ValueError(

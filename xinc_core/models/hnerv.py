@@ -92,8 +92,8 @@ class HNeRVConfig:
         stages = tuple(strides or next((s for s in STRIDES if size[0] % prod(s) == size[1] % prod(s) == 0), STRIDES[-1]))
         flat = tuple(s if not n else 1 for s in stages for n in range(blocks))
         kernels = tuple(min(1 + 2 * i, 5) for i in range(len(stages)) for _ in range(blocks))
-        usual = dict(kernels=kernels, embedding=max(1, round(16 * (prod(stages) / 64) ** 2)))
-        start = cls(tuple(size), n_frames, flat, (1,) * (len(flat) + 1), **usual | options)
+        usual = dict(channels=(1,) * (len(flat) + 1), kernels=kernels, embedding=max(1, round(16 * (prod(stages) / 64) ** 2)))
+        start = cls(tuple(size), n_frames, flat, **usual | options)
         if "channels" in options:
             return start
 

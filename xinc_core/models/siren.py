@@ -77,7 +77,7 @@ class SIREN(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Section 3.2 of the paper: every sine sees a standard normal, in the first layer one that spans several periods."""
+        """Section 3.2 of the paper: weights that keep the spread of what the sines see alike from layer to layer."""
         c = self.config
         self.first.weight.uniform_(-1 / 2, 1 / 2)
         for linear in self.linears:
