@@ -8,19 +8,25 @@ from torch import nn
 from xinc_core.models import FAMILIES, Layer, Recipe, coordinates, identity, run
 
 
-def bell(x):
-    return torch.exp(-((x / 0.1) ** 2) / 2)
-
-
 @dataclass(frozen=True)
-class GaussianConfig:
+class GaussianConfig:  # all that it takes to build the network again from a file
     size: tuple[int, int]
-    width: int = 64
+    width: int = 48
     depth: int = 3
 
     @classmethod
     def for_clip(cls, size, n_frames, **options):
         return cls(tuple(size), **options)
+
+
+def bell(x):
+    return torch.exp(-((x / 0.1) ** 2) / 2)
+
+
+def described(linears):  # each layer: a linear map whose columns are the neurons, then its activation
+    follows = [bell] * (len(linears) - 1) + [identity]
+    parts = enumerate(zip(linears, follows))
+    return [Layer(f"layer{n}", m.weight[:, :, None, None], m.bias, 1, f, "columns") for n, (m, f) in parts]
 
 
 class GaussianMLP(nn.Module):
@@ -34,22 +40,16 @@ class GaussianMLP(nn.Module):
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
 
     def encode(self, t):  # what the network reads: (1, 2, H, W)
-        weight = self.linears[0].weight
-        return coordinates(self.config.size, device=weight.device, dtype=weight.dtype)[None]
-
-    def chain(self):  # every layer: a linear map of columns, then the activation
-        follows = [bell] * (len(self.linears) - 1) + [identity]
-        for n, (m, activation) in enumerate(zip(self.linears, follows)):
-            yield Layer(f"layer{n}", m.weight[:, :, None, None], m.bias, 1, activation, "columns")
+        return coordinates(self.config.size).to(self.linears[0].weight)[None]
 
     def stem(self, code):  # the first layer makes features of two coordinates; it is not traced
-        return next(self.chain())(code)
+        return described(self.linears)[0](code)
 
     def layers(self):  # the traced layers, input to output
-        return tuple(self.chain())[1:]
+        return described(self.linears)[1:]
 
     def decode(self, code):  # (1, 2, H, W) → (1, 3, H, W)
-        return run(self.chain(), code)
+        return run(described(self.linears), code)
 
     def forward(self, t):
         return self.decode(self.encode(t)).expand(len(t), -1, -1, -1)

@@ -162,7 +162,7 @@ def printed(book):
 def test_the_rows_printed_in_a_notebook_are_those_of_its_table(notebook):
     row, book = notebook
     path = ROOT / "figures" / f"{row.name[:2]}_findings.csv"
-    if row.name[:2] in ("00", "01", "12"):
+    if row.name[:2] in ("00", "01", "12", "13"):
         assert not path.exists()
         return
     with path.open() as file:
