@@ -140,8 +140,9 @@ def _sensitivities(model: nn.Module, rule: str, frame: int, channels: int) -> di
         norm = weights.square().sum(1)
         alive = norm > 1e-12 * norm.mean()
         name = where[layer.weight.data_ptr()]
-        found[name] = scale * float((squares / norm)[alive].sum()) * weights.shape[1] / 12
-        before.remove(name)
+        if name in before:  # a layer that is fixed has no bits to spend
+            found[name] = scale * float((squares / norm)[alive].sum()) * weights.shape[1] / 12
+            before.remove(name)
         if number == 0:
             x = maps.traced.x.flatten(1).double()
             i = few.neurons if layer.neurons == "columns" else few.neurons // layer.c_out

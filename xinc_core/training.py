@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -98,7 +98,7 @@ def fit(
     kind = family_class(family)
     if not 0 <= frame < len(clip):
         raise IndexError(f"frame {frame} is outside the clip's {len(clip)} frames")
-    recipe = _recipe(family, epochs, lr)
+    recipe = getattr(kind, "recipe", Recipe()).instead(epochs=epochs, lr=lr)
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} is not available here; leave it out to fit on the CPU")
     try:
@@ -147,15 +147,6 @@ def _begun(family: str, config, seed: int) -> tuple[nn.Module, nn.Module | None]
         torch.manual_seed(seed)
         model = family_class(family)(config)
         return model, model.encoder() if hasattr(model, "encoder") else None
-
-
-def _recipe(family: str, epochs: int | None, lr: float | None) -> Recipe:
-    """The family's recipe with what was asked for instead of its own."""
-    chosen = {k: v for k, v in dict(epochs=epochs, lr=lr).items() if v is not None}
-    recipe = replace(getattr(family_class(family), "recipe", Recipe()), **chosen)
-    if recipe.epochs < 1 or recipe.lr <= 0:
-        raise ValueError(f"a fit needs at least one epoch and a positive rate, not epochs={recipe.epochs}, lr={recipe.lr}")
-    return recipe
 
 
 class _Run:

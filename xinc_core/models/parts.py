@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,13 @@ class Recipe:
     batch: int = 2
     warmup: float = 0.0
     cosine: bool = False
+
+    def instead(self, **asked) -> Recipe:
+        """The recipe with what was asked for, where it is not None, instead of its own."""
+        recipe = replace(self, **{k: v for k, v in asked.items() if v is not None})
+        if recipe.epochs < 1 or recipe.lr <= 0:
+            raise ValueError(f"a fit needs at least one epoch and a positive rate, not epochs={recipe.epochs}, lr={recipe.lr}")
+        return recipe
 
 
 def coordinates(size: tuple[int, int], **at) -> Tensor:
