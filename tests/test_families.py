@@ -137,7 +137,7 @@ def test_an_added_family_is_fitted_saved_loaded_traced_and_measured(own, clip):
             close(maps[5] if rule == "paper" else maps.color(5), want(exact, index, 5), 1e-9)
     table = results.measure([distributed, edges], clip, ["gaussian"], [1], ["paper", "first_order"], progress=False)
     own_rows = table[table.family == "gaussian"]
-    assert set(own_rows.layer) == {"layer1", "layer2", "layer3"} and set(own_rows.variant) == {"trained", "untrained", "no bias"}
+    assert set(own_rows.layer) == {"layer1", "layer2", "layer3"} and {"trained", "untrained", "no bias"} <= set(own_rows.variant)
     assert {"effective_neurons", "partial_edges"} <= set(own_rows.statistic) and own_rows.value.notna().all()
 
 

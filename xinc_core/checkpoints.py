@@ -24,6 +24,7 @@ from .paths import replace_file, shelves
 
 MOST_WEIGHTS = 10**8  # of a network in a file; a header that claims more is refused before any is allocated
 
+
 def save_model(model: nn.Module, path: str | Path, half: bool = False, **facts) -> None:
     """Write weights and configuration to a ``.safetensors`` file.
 

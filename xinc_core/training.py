@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from .clips import Clip
 from .models import Recipe, position
 from .models import family as family_class
+from .models import recipe as usual
 from .paths import replace_file
 
 COLLAPSE_DB = 8.0
@@ -98,7 +99,7 @@ def fit(
     kind = family_class(family)
     if not 0 <= frame < len(clip):
         raise IndexError(f"frame {frame} is outside the clip's {len(clip)} frames")
-    recipe = getattr(kind, "recipe", Recipe()).instead(epochs=epochs, lr=lr)
+    recipe = usual(family).instead(epochs=epochs, lr=lr)
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} is not available here; leave it out to fit on the CPU")
     try:

@@ -17,7 +17,8 @@ FAMILIES: dict[str, type[nn.Module]] = {c.family: c for c in (FFN, NeRV, SIREN, 
 
 __all__ = [
     "FAMILIES", "FFN", "FFNConfig", "HNeRV", "HNeRVConfig", "Layer", "NeRV", "NeRVConfig", "Recipe", "SIREN", "SIRENConfig",
-    "Sine", "chain", "check_chain", "check_registered", "coordinates", "family", "identity", "position", "render", "run",
+    "Sine", "chain", "check_chain", "check_registered", "coordinates", "family", "identity", "position", "recipe", "render",
+    "run",
 ]  # fmt: skip
 
 
@@ -26,6 +27,11 @@ def family(name: str) -> type[nn.Module]:
     if name not in FAMILIES:
         raise ValueError(f"no family {name!r}; there are {', '.join(FAMILIES)}")
     return FAMILIES[name]
+
+
+def recipe(name: str) -> Recipe:
+    """How a family is fitted: by its own recipe, or the usual one."""
+    return getattr(family(name), "recipe", Recipe())
 
 
 def check_registered(model: nn.Module) -> None:
