@@ -92,7 +92,8 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
         inferred from the tensors.
     size, n_frames
         (H, W) in pixels and number of frames: the authors' files carry neither, and a wrong one paints a wrong picture
-        that cannot always be told from the file. FFN needs only ``size``. All other files know their own.
+        that cannot always be told from the file. Images, and HNeRV's ``quant_vid.pth``, need only ``size``. All other files
+        know their own.
 
     Raises
     ------
