@@ -128,7 +128,7 @@ def training(histories: dict[str, object], ax: plt.Axes | None = None) -> plt.Ax
     ax = ax or plt.gca()
     for name, history in histories.items():
         ax.plot(history["epoch"], history["psnr"], label=name, color=family_color(name))
-    ax.set(xlabel="epochs (of an image network: full-image steps)", ylabel="PSNR of the training batches (dB)")
+    ax.set(xlabel="epochs (of an image: full steps)", ylabel="PSNR of the training batches (dB)")
     ax.legend(frameon=False)
     return ax
 
