@@ -16,7 +16,7 @@ from xinc_core import findings, plots, results, study, training
 from xinc_core.findings import distributed, edges
 from xinc_core.models import FAMILIES, SIREN, HNeRV, NeRV, Sine, chain, coordinates, position
 
-TINY = dict(max_examples=12, deadline=None, derandomize=True, database=None)
+TINY = dict(max_examples=20, deadline=None, derandomize=True, database=None)
 ACTIVATIONS = {
     "relu": nn.ReLU(),
     "gelu": nn.GELU(),
@@ -361,7 +361,8 @@ def test_an_hnerv_is_sized_for_any_clip(size, blocks):
     assert 0.85 * 120_000 < config.n_parameters == counted <= 120_000
     assert config.strides.count(1) == (blocks - 1) * len([s for s in config.strides if s > 1])
     assert (
-        xc.render(model, 4).shape == (3, *size) and model.encoder()(torch.rand(2, 3, *size)).shape == model.embeddings[:2].shape
+        xc.render(model, 4).shape == (3, *size)
+        and model.new_encoder()(torch.rand(2, 3, *size)).shape == model.embeddings[:2].shape
     )
 
 

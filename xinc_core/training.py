@@ -147,7 +147,7 @@ def _begun(family: str, config, seed: int) -> tuple[nn.Module, nn.Module | None]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = family_class(family)(config)
-        return model, model.encoder() if hasattr(model, "encoder") else None
+        return model, model.new_encoder() if hasattr(model, "new_encoder") else None
 
 
 class _Run:
@@ -238,7 +238,7 @@ class _Run:
     def settle(self) -> None:
         """Where codes are learned, leave those of all frames in the network."""
         if self.encoder is not None:
-            self.model.keep(torch.cat([self.encoder(few) for few in self.frames.split(self.recipe.batch)]))
+            self.model.keep_codes(torch.cat([self.encoder(few) for few in self.frames.split(self.recipe.batch)]))
 
     def _weights(self) -> dict[str, Tensor]:
         return {k: v.detach().clone() for k, v in self.fitted.state_dict().items()}

@@ -125,12 +125,12 @@ class HNeRV(nn.Module):
             self.register_buffer("scale", HALF * torch.eye(3)[:, :, None, None])
             self.register_buffer("offset", torch.full((3,), HALF))
 
-    def encoder(self) -> nn.Module:
+    def new_encoder(self) -> nn.Module:
         """A new encoder, frames (B, 3, H, W) → embeddings (B, c, h, w), to be fitted together with the network."""
         strides = [s for s in self.config.strides if s > 1]
         return Encoder(strides, [self.config.encoder] * (len(strides) - 1) + [self.config.embedding])
 
-    def keep(self, codes: Tensor) -> None:
+    def keep_codes(self, codes: Tensor) -> None:
         """Store the embeddings of all frames, (T, c, h, w)."""
         self.embeddings.copy_(codes)
 

@@ -11,8 +11,8 @@ To be fitted, saved and loaded by name it also has ``family`` (its name, under w
 ``Config`` (a dataclass of plain values with ``for_clip(size, n_frames, **options)``), ``decode(code)`` and a ``recipe``.
 Optional:
 
-* ``encoder()`` and ``keep(codes)``, where codes are learned: a new module frames (B, 3, H, W) → codes that is fitted along
-  with the network, and what stores the codes of all frames, (T, …), for ``encode`` once the fit is done;
+* ``new_encoder()`` and ``keep_codes(codes)``, where codes are learned: a new module frames (B, 3, H, W) → codes that is
+  fitted along with the network, and what stores the codes of all frames, (T, …), for ``encode`` once the fit is done;
 * ``packed()`` and ``unpacked(config, tensors)``, where a file can hold less than all parameters;
 * ``from_authors(state, size, n_frames)``, which makes (config, tensors) of a published file's tensors, or None.
 
@@ -57,7 +57,7 @@ class Layer:
     stride : int
         PixelShuffle factor s: pre-shuffle channel ``o·s² + q`` becomes sub-pixel ``(q div s, q mod s)`` of channel ``o``.
     activation : callable
-        Pointwise.
+        Pointwise; may also offer ``in_place_(x)``.
     neurons : {"kernels", "columns"}
         ``"kernels"``: neuron ``(i, o')`` is the k×k kernel from input channel i to pre-shuffle channel o', ordered
         row-major. ``"columns"``: neuron j is the column ``weight[:, j]``, all output units together (k = s = 1).
