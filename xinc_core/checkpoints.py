@@ -102,7 +102,8 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
     """
     path = find_model(str(source)) or Path(source)
     if not path.is_file():
-        raise FileNotFoundError(f"no model {str(source)!r}: neither a file nor one of {', '.join(list_models())}")
+        first = [name for name, facts in list_models().items() if facts.get("seed", 1) == 1 and not facts.get("flipped")]
+        raise FileNotFoundError(f"no model {str(source)!r}: neither a file nor one of {', '.join(first)} or their other seeds")
     own = path.suffix in (".safetensors", SUFFIX)
     if own and (size is not None or n_frames is not None):
         raise ValueError(f"{str(source)!r} carries its own size and length; size and n_frames are for the authors' files")
