@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import xinc_core as xc
-from xinc_core.models import FFN, Layer, NeRV, identity
+from xinc_core.models import FFN, SIREN, HNeRV, Layer, NeRV, identity
 
 REFERENCE = os.environ.get("XINC_REFERENCE_DIR")
 
@@ -60,6 +60,10 @@ def gaussian(x):
     return torch.exp(-(x**2))
 
 
+def hnerv(size=(12, 18), **options):
+    return HNeRV.Config(size=size, n_frames=2, embedding=2, **options)
+
+
 def networks() -> dict:
     """Small networks of many shapes, float64, weights large enough for the activations to bend."""
     built = {
@@ -71,6 +75,9 @@ def networks() -> dict:
         "nerv_wide_kernel": lambda: NeRV(
             NeRV.Config(size=(18, 12), n_frames=2, strides=(3, 2), channels=(2, 3, 2), kernel=5, levels=3)
         ),
+        "siren": lambda: SIREN(SIREN.Config(size=(5, 8), width=6, depth=3, first_w0=3.0, w0=1.0)),
+        "hnerv": lambda: HNeRV(hnerv(strides=(3, 1, 2), channels=(3, 4, 3, 2), kernels=(1, 3, 5))),
+        "hnerv_tanh": lambda: HNeRV(hnerv((8, 12), strides=(2, 2), channels=(3, 2, 2), kernels=(5, 1), output="tanh")),
         "one_block": lambda: NeRV(NeRV.Config(size=(10, 15), n_frames=2, strides=(5,), channels=(3, 2), levels=3)),
         "mixed": lambda: Chain((4, 3), (3, 2, 4, 3, 3), (2, 1, 3, 1), (1, 3, 5, 3), (F.silu, gaussian, torch.sin, identity)),
         "no_bias": lambda: Chain((5, 4), (2, 3, 2, 3), (2, 2, 1), (3, 3, 3), (F.relu, F.gelu, identity), bias=False),

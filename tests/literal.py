@@ -24,7 +24,8 @@ def paper_map(model, index, neuron, frame=0, seen=None):
     if layer.neurons == "columns":
         total = 0
         for k in range(layer.c_out):
-            total = total + layer.weight[k, neuron, 0, 0] * x[neuron] + layer.bias[k] / layer.c_in
+            total = total + layer.weight[k, neuron, 0, 0] * x[neuron]
+            total = total if layer.bias is None else total + layer.bias[k] / layer.c_in
         return layer.activation(total)
     i, o = divmod(neuron, layer.c_out)
     s = layer.stride

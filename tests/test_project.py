@@ -19,7 +19,7 @@ from xinc_core.study import SERIES
 ROOT = Path(__file__).resolve().parent.parent
 PATH = [
     *("paths", "geometry", "videos", "sources", "shapes", "clips", "masks", "datasets", "models", "regions", "packing"),
-    *("checkpoints", "quality", "training", "rules", "maps"),
+    *("authors", "checkpoints", "quality", "training", "rules", "maps"),
     *("canvas", "compression", "store", "findings", "results", "plots", "charts", "portraits", "tradeoffs", "diagnosis"),
     *("explorer", "browsers", "study", "plans", "report", "runs", "commands", "cli"),
 ]
@@ -66,9 +66,11 @@ def lines_of_code(file):
 def test_the_package_is_thin():
     lines = {file: lines_of_code(file) for file, _ in modules()}
     core = ("models", "rules", "maps", "canvas", "checkpoints", "training")
-    assert max(len(file.read_text().splitlines()) for file in lines) <= 300 and sum(lines.values()) <= 6000
+    families = {ROOT / "xinc_core" / "models" / f"{name}.py" for name in ("ffn", "nerv", "siren", "hnerv")}
+    assert max(len(file.read_text().splitlines()) for file in lines) <= 300 and sum(lines.values()) <= 7000
     rooms = {f: f.relative_to(ROOT / "xinc_core").parts[0].removesuffix(".py") for f in lines}
-    assert sum(n for f, n in lines.items() if rooms[f] in core) <= 1500
+    assert sum(n for f, n in lines.items() if rooms[f] in core and f not in families) <= 1300
+    assert max(lines[f] for f in families) <= 180
 
 
 def test_everything_public_is_described():
@@ -162,7 +164,7 @@ def printed(book):
 def test_the_rows_printed_in_a_notebook_are_those_of_its_table(notebook):
     row, book = notebook
     path = ROOT / "figures" / f"{row.name[:2]}_findings.csv"
-    if row.name[:2] in ("00", "01", "12"):
+    if row.name[:2] in ("00", "01", "12", "13"):
         assert not path.exists()
         return
     with path.open() as file:

@@ -112,7 +112,7 @@ def shapley(rows: list[dict], clip: str):
     """Shapley shares of the joint explained variance as stacked bars: per family a panel, per layer a bar for each rule."""
     plots.theme()
     own = {(r["family"], r["layer"], r["rule"], r["statistic"]): r["value"] for r in rows if r["clip"] == clip}
-    families = [f for f in plots.FAMILY_COLORS if any(k[0] == f for k in own)]
+    families = list(dict.fromkeys(k[0] for k in own if k[3] == "r2_joint"))
     fig, axes = plt.subplots(1, len(families), figsize=(5.2 * len(families), 3.4), sharey=True, squeeze=False)
     for ax, family in zip(axes[0], families):
         layers = list(dict.fromkeys(k[1] for k in own if k[0] == family and k[1] != "all"))

@@ -1,4 +1,4 @@
-"""Weights on disk: save, load, list; and the authors' files, read without executing anything in them.
+"""Weights on disk: save, load, list.
 
 A ``.safetensors`` file loads alone: its header carries family, configuration, clip, frame, seed, epochs, PSNR and
 versions. Weights may be stored in half precision; they are float32 once loaded.
@@ -7,9 +7,8 @@ versions. Weights may be stored in half precision; they are float32 once loaded.
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import asdict, fields
-from math import isfinite, isqrt, prod
+from math import isfinite, prod
 from pathlib import Path
 
 import torch
@@ -17,14 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .authors import read_authors
 from .geometry import MOST_PIXELS, by
-from .models import FFN, NeRV, family
+from .models import check_registered, family
 from .packing import SUFFIX, read_facts, unpack
 from .paths import replace_file, shelves
 
-# What configurations in the authors' Lightning files are made of: names that are answered by an inert blank.
-PLAIN = {f"builtins.{n}" for n in ("bool", "dict", "float", "int", "list", "set", "str", "tuple")}
-PLAIN |= {"collections.defaultdict", "typing.Any", "pathlib.PosixPath"}
 MOST_WEIGHTS = 10**8  # of a network in a file; a header that claims more is refused before any is allocated
 
 
@@ -35,6 +32,7 @@ def save_model(model: nn.Module, path: str | Path, half: bool = False, **facts) 
     """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"a model's file ends in .safetensors, not as in {str(path)!r}")
+    check_registered(model)
     header = dict(family=model.family, config=asdict(model.config), torch=torch.__version__) | facts
     tensors = {k: (v.half() if half else v).contiguous().cpu() for k, v in model.state_dict().items()}
     # one entry: safetensors writes several in an order that changes from run to run
@@ -94,7 +92,8 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
         inferred from the tensors.
     size, n_frames
         (H, W) in pixels and number of frames: the authors' files carry neither, and a wrong one paints a wrong picture
-        that cannot always be told from the file. FFN needs only ``size``. All other files know their own.
+        that cannot always be told from the file. Images, and HNeRV's ``quant_vid.pth``, need only ``size``. All other files
+        know their own.
 
     Raises
     ------
@@ -103,7 +102,8 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
     """
     path = find_model(str(source)) or Path(source)
     if not path.is_file():
-        raise FileNotFoundError(f"no model {str(source)!r}: neither a file nor one of {', '.join(list_models())}")
+        first = [name for name, facts in list_models().items() if facts.get("seed", 1) == 1 and not facts.get("flipped")]
+        raise FileNotFoundError(f"no model {str(source)!r}: neither a file nor one of {', '.join(first)} or their other seeds")
     own = path.suffix in (".safetensors", SUFFIX)
     if own and (size is not None or n_frames is not None):
         raise ValueError(f"{str(source)!r} carries its own size and length; size and n_frames are for the authors' files")
@@ -116,6 +116,11 @@ def load_model(source: str | Path, size: tuple[int, int] | None = None, n_frames
         if not value.isfinite().all():
             raise ValueError(f"{str(source)!r} holds values that are not finite, in {name!r}")
     return model.requires_grad_(False)
+
+
+def _load_authors(path: Path, size, n_frames) -> nn.Module:
+    kind, config, tensors = read_authors(path, size, n_frames)
+    return _filled(_blank(kind, config), tensors, path)
 
 
 def _load_own(path: Path) -> nn.Module:
@@ -188,123 +193,3 @@ def _filled(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Modu
         raise ValueError(f"{str(path)!r} does not fit a {model.family} of its description: {detail}")
     model.load_state_dict({k: v.float() for k, v in tensors.items()})
     return model
-
-
-class _Blank:
-    """Stands for a configuration object in a pickle: takes anything, does nothing."""
-
-    def __new__(cls, *args, **kwargs):
-        return super().__new__(cls)
-
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __setstate__(self, state):
-        pass
-
-
-def _blank_dict(*args) -> dict:
-    """A mapping in such an object: the unpickler fills plain dicts only."""
-    return {}
-
-
-def _state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``torch.save`` file, through torch's own restricted unpickler."""
-    unreadable = f"{str(path)!r} cannot be read as a checkpoint of plain tensors"
-    names: list[str] = []
-    _check_archive(path)
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # noqa: BLE001 - the unpickler raises many kinds; each means that the file is unusable
-        raise ValueError(unreadable) from None
-    foreign = [n for n in names if n not in PLAIN and not n.startswith("omegaconf.")]
-    if foreign:
-        raise ValueError(f"{str(path)!r} asks for code that weights do not need ({foreign[0]}); it was not loaded")
-    blanks = [(_blank_dict if n == "collections.defaultdict" else _Blank, n) for n in names]
-    try:
-        with torch.serialization.safe_globals(blanks):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001
-        raise ValueError(unreadable) from None
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
-    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise ValueError(f"{str(path)!r} holds no tensors under 'state_dict'")
-    if spread := [k for k, v in tensors.items() if v.numel() * v.element_size() > v.untyped_storage().nbytes()]:
-        raise ValueError(f"{str(path)!r} claims more numbers than it holds, in {spread[0]!r}")
-    return tensors
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse what may take far more memory than the file is long: packed archives, and the format before PyTorch 1.6."""
-    with path.open("rb") as file:
-        archive = file.read(4) == b"PK\x03\x04"
-    try:
-        size = sum(entry.file_size for entry in zipfile.ZipFile(path).infolist()) if archive else 0
-    except Exception:  # noqa: BLE001 - damaged archives raise many kinds
-        archive = False
-    if not archive:
-        raise ValueError(
-            f"{str(path)!r} cannot be read as a checkpoint of plain tensors: it is no whole file of PyTorch's since 1.6; "
-            f"an older one can be loaded and saved again there"
-        )
-    if size > path.stat().st_size:
-        raise ValueError(f"{str(path)!r} cannot be read as a checkpoint: it is packed, and would unfold to {size:,} bytes")
-
-
-def _load_authors(path: Path, size, n_frames) -> nn.Module:
-    if size is None:
-        raise ValueError(f"{str(path)!r} carries no picture size: say size=(H, W), e.g. size=(128, 256)")
-    numbers = (*size, 1 if n_frames is None else n_frames) if isinstance(size, tuple | list) else ()
-    if len(numbers) != 3 or not all(isinstance(n, int) and n > 0 for n in numbers):
-        raise ValueError(f"size is (H, W) and n_frames a number, all whole and positive, not {size!r} and {n_frames!r}")
-    state = {k.removeprefix("module.").replace("blocks.0.", ""): v for k, v in _state_dict(path).items()}
-    if "model.positional_encoding.B" in state:
-        return _authors_ffn(state, tuple(size), path)
-    if any(k.startswith("head_layer") for k in state):
-        if n_frames is None:
-            raise ValueError(f"{str(path)!r} carries no length: say n_frames=…, the number of frames it was fitted to")
-        return _authors_nerv(state, tuple(size), n_frames, path)
-    raise ValueError(f"{str(path)!r} is neither an FFN nor a NeRV checkpoint; its first tensor is {next(iter(state))!r}")
-
-
-def _authors_ffn(state: dict[str, Tensor], size: tuple[int, int], path: Path) -> nn.Module:
-    rename = {"model.positional_encoding.B": "B"}
-    for i in range(3):
-        rename |= {f"model.net.{i}.linear.{p}": f"linears.{i}.{p}" for p in ("weight", "bias")}
-    tensors = {rename.get(k, k): v for k, v in state.items()}
-    model = _blank(FFN, FFN.Config(size=size, width=len(tensors["B"])))
-    return _filled(model, tensors, path)
-
-
-def _authors_nerv(state: dict[str, Tensor], size: tuple[int, int], n_frames: int, path: Path) -> nn.Module:
-    rename = {"decoder.0.conv.downconv": "expand", "head_layer": "head"}
-    n = 0
-    while f"decoder.{n + 1}.conv.upconv.0.weight" in state:
-        n += 1
-        rename[f"decoder.{n}.conv.upconv.0"] = f"blocks.{n - 1}"
-    tensors = {}
-    for key, value in state.items():
-        stem, _, last = key.rpartition(".")
-        tensors[f"{rename.get(stem, stem)}.{last}"] = value
-    try:
-        inputs = [tensors[f"blocks.{i}.weight"].shape[1] for i in range(n)] + [tensors["head.weight"].shape[1]]
-        outputs = [tensors[f"blocks.{i}.weight"].shape[0] for i in range(n)]
-        strides = tuple(isqrt(o // c) for o, c in zip(outputs, inputs[1:]))
-        config = NeRV.Config(
-            size=size,
-            n_frames=n_frames,
-            strides=strides,
-            channels=tuple(inputs),
-            kernel=tensors["head.weight"].shape[-1],
-            levels=tensors["expand.weight"].shape[1] // 2,
-        )
-    except KeyError as error:
-        raise ValueError(f"{str(path)!r} lacks the tensor {error} of a NeRV") from None
-    cells = tensors["expand.weight"].shape[0] / inputs[0]
-    if cells != prod(config.grid):
-        raise ValueError(
-            f"{str(path)!r} starts from {cells:g} grid cells, but {size[0]}×{size[1]} with strides {strides} needs "
-            f"{prod(config.grid)}; is the size right?"
-        )
-    return _filled(_blank(NeRV, config), tensors, path)

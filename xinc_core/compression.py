@@ -19,7 +19,7 @@ from .canvas import trace
 from .checkpoints import packed, unpacked
 from .clips import Clip
 from .maps import LayerMaps
-from .models import Layer, render, run
+from .models import Layer, check_registered, render, run
 from .packing import LOSSY, pack, rounded, write
 from .quality import evaluate, psnr
 from .training import refine
@@ -140,8 +140,9 @@ def _sensitivities(model: nn.Module, rule: str, frame: int, channels: int) -> di
         norm = weights.square().sum(1)
         alive = norm > 1e-12 * norm.mean()
         name = where[layer.weight.data_ptr()]
-        found[name] = scale * float((squares / norm)[alive].sum()) * weights.shape[1] / 12
-        before.remove(name)
+        if name in before:  # a layer that is fixed has no bits to spend
+            found[name] = scale * float((squares / norm)[alive].sum()) * weights.shape[1] / 12
+            before.remove(name)
         if number == 0:
             x = maps.traced.x.flatten(1).double()
             i = few.neurons if layer.neurons == "columns" else few.neurons // layer.c_out
@@ -160,6 +161,7 @@ def quantised(model: nn.Module, plan: dict[str, int]) -> nn.Module:
 
 def encoded(model: nn.Module, plan: dict[str, int], **facts) -> bytes:
     """The file of ``quantised(model, plan)``, as bytes: weights, steps, counts, configuration."""
+    check_registered(model)
     about = dict(family=model.family, config=asdict(model.config)) | facts
     if not model.for_video:
         about["frame"] = model.frame

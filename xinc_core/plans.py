@@ -12,8 +12,8 @@ from .checkpoints import model_name
 from .clips import list_clips
 from .datasets import frames_of, video_of
 from .models import family as family_class
+from .models import recipe
 from .study import chosen_notebooks, unknown
-from .training import RECIPES
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _epochs(family: str, asked: int | dict[str, int], usual: int) -> int:
     if number is not None:
         return number
     base = usual if isinstance(asked, dict) else asked
-    return base if kind.for_video else round(base * RECIPES[family].epochs / 300)
+    return base if kind.for_video else round(base * recipe(family).epochs / 300)
 
 
 def _slug(source: str) -> str:

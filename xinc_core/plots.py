@@ -1,4 +1,4 @@
-"""Figures: axes in, axes out. One theme, one colour per family, layer and rule throughout.
+"""Figures: axes in, axes out. One theme, one colour per family and rule, one ramp per kind of layer throughout.
 
 Magnitudes are sequential (dark = nothing). ``save`` writes every figure of the study.
 """
@@ -6,7 +6,10 @@ Magnitudes are sequential (dark = nothing). ``save`` writes every figure of the 
 from __future__ import annotations
 
 import io
+import re
 import sys
+import zlib
+from collections.abc import Iterable
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -15,6 +18,7 @@ import seaborn as sns
 from PIL import Image
 from torch import Tensor
 
+from .models import FAMILIES
 from .paths import figures, replace_file
 
 MAGNITUDE = "magma"
@@ -26,11 +30,9 @@ _OKABE = {
     "red": "#D55E00",
     "pink": "#CC79A7",
 }
-FAMILY_COLORS = {"ffn": _OKABE["red"], "nerv": _OKABE["blue"]}
+_FAMILIES = [_OKABE["red"], _OKABE["blue"], _OKABE["pink"], _OKABE["sky"], "#000000", _OKABE["orange"], _OKABE["green"]]
+_RAMPS = {"layer": "rocket", "block": "mako", "other": "viridis"}  # of layers whose names begin so; a head is a block
 RULE_COLORS = {"paper": _OKABE["orange"], "first_order": _OKABE["green"], "ablation": "#333333"}
-LAYER_COLORS = dict(zip(("layer1", "layer2", "layer3"), sns.color_palette("rocket", 5)[1:4])) | dict(
-    zip(("block1", "block2", "block3", "head"), sns.color_palette("mako", 6)[1:5])
-)
 PARTITION_COLORS = {
     "instances": _OKABE["pink"], "grid": "#333333", "RGB": _OKABE["red"], "Gabor": _OKABE["blue"],
     "Gabor (paper)": _OKABE["sky"], "lattice": "#999999",
@@ -41,6 +43,29 @@ VERDICT_COLORS = {
 }  # fmt: skip
 OWN_SCALE = "each map on its own scale: dark = no contribution, bright = the map's largest"
 RULE_NAMES = {"paper": "paper's rule", "first_order": "first-order rule", "ablation": "ablation"}
+
+
+def family_color(name: str) -> str:
+    """A family's colour, the same in every figure: by its place among ``models.FAMILIES``, or by its name if it is not there."""
+    place = list(FAMILIES).index(name) if name in FAMILIES else zlib.crc32(name.encode())
+    return _FAMILIES[place % len(_FAMILIES)]
+
+
+def layer_colors(names: Iterable[str]) -> dict[str, tuple]:
+    """Colours of the layers that share a figure, dark to bright along the network: told apart by brightness alone.
+
+    ``layer1``, ``layer2``, … share a ramp, ``block1``, …, ``head`` another; layers of other names a third, in the order given.
+    """
+    kinds: dict[str, list[tuple[int, str]]] = {}
+    for place, name in enumerate(dict.fromkeys(names)):
+        stem, number = re.fullmatch(r"(.*?)(\d*)", name).groups()
+        stem = "block" if name in ("head", "picture") else stem if stem in _RAMPS else "other"
+        kinds.setdefault(stem, []).append((place if stem == "other" else int(number or 10**9), name))
+    found = {}
+    for stem, members in kinds.items():
+        ordered = [name for _, name in sorted(members)]
+        found |= zip(ordered, sns.color_palette(_RAMPS[stem], len(ordered) + 2)[1:-1])
+    return found
 
 
 def theme() -> None:
@@ -98,23 +123,23 @@ def grid(rows: int, columns: int, size: tuple[int, int] = (128, 256), width: flo
     return fig, axes
 
 
-def training(histories: dict[str, object], ax: plt.Axes | None = None, colors: dict | None = None) -> plt.Axes:
-    """PSNR over epochs, one curve per named :class:`~xinc_core.training.History`."""
+def training(histories: dict[str, object], ax: plt.Axes | None = None) -> plt.Axes:
+    """PSNR over epochs, one curve per family and its :class:`~xinc_core.training.History`."""
     ax = ax or plt.gca()
     for name, history in histories.items():
-        ax.plot(history["epoch"], history["psnr"], label=name, color=(colors or {}).get(name))
-    ax.set(xlabel="epochs (FFN: full-image steps)", ylabel="PSNR of the training batches (dB)")
+        ax.plot(history["epoch"], history["psnr"], label=name, color=family_color(name))
+    ax.set(xlabel="epochs (of an image: full steps)", ylabel="PSNR of the training batches (dB)")
     ax.legend(frameon=False)
     return ax
 
 
-def totals(layers: dict[str, Tensor], ax: plt.Axes | None = None, colors: dict | None = None) -> plt.Axes:
+def totals(layers: dict[str, Tensor], ax: plt.Axes | None = None) -> plt.Axes:
     """How a layer's contribution is spread over its neurons: share held by the largest x of them, a curve per layer."""
-    ax = ax or plt.gca()
+    ax, colors = ax or plt.gca(), layer_colors(layers)
     for name, values in layers.items():
         held = values.sort(descending=True).values.cumsum(0) / values.sum()
         share = np.arange(1, len(held) + 1) / len(held)
-        ax.plot(100 * share, 100 * held.numpy(), label=f"{name} ({len(held):,})", color=(colors or LAYER_COLORS).get(name))
+        ax.plot(100 * share, 100 * held.numpy(), label=f"{name} ({len(held):,})", color=colors[name])
     ax.plot([0, 100], [0, 100], color="0.7", lw=1, ls=":", label="all alike")
     ax.set(xlabel="neurons, largest first (%)", ylabel="share of the layer's contribution (%)")
     ax.legend(frameon=False)

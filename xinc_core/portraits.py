@@ -121,7 +121,8 @@ def one_space(places: np.ndarray, keys: list[tuple[str, int, str]]):
     fig, axes = plt.subplots(1, 3, figsize=(12, 4.4))
     for number, (ax, title) in enumerate(zip(axes, ("architecture", "seed", "layer"))):
         names = sorted({k[number] for k in keys}, key=str if number != 1 else int)
-        palette = {0: plots.FAMILY_COLORS, 2: plots.LAYER_COLORS}.get(number) or dict(zip(names, sns.color_palette("colorblind")))
+        palette = dict(zip(names, sns.color_palette("colorblind", len(names)))) if title == "seed" else plots.layer_colors(names)
+        palette = {n: plots.family_color(n) for n in names} if title == "architecture" else palette
         order = np.random.default_rng(0).permutation(len(keys))  # no name is painted over all others
         ax.scatter(*places[order].T, c=[palette[keys[i][number]] for i in order], s=4, lw=0)
         handles = [plt.Line2D([], [], color=palette[n], marker="o", ls="", ms=5, label=str(n)) for n in names]

@@ -55,6 +55,7 @@ SERIES = (
     Notebook("10_compression", "What can be left out?", "pruning, quantisation, files (beyond the paper)"),
     Notebook("11_diagnosis", "What is wrong with this network?", "faults and errors (beyond the paper)"),
     Notebook("12_findings", "Which of the paper's findings survive?", "all verdicts"),
+    Notebook("13_your_own_network", "How do I open a network of my own?", "nothing: how a family is added"),
 )
 
 

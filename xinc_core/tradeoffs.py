@@ -14,7 +14,7 @@ CODEC_STYLES = {"H.264": "s", "JPEG": "^", "WebP": "v"}
 
 
 def pruning(found: dict[str, dict[str, dict]], title: str):
-    """PSNR against the share of neurons removed, least important first: a panel per layer, the last one all layers together.
+    """PSNR against the share of neurons removed, least important first: a panel per layer, and one of all layers together.
 
     found : rule → layer → what ``findings.pruning`` stores. Open circles: trained further after pruning.
     """
@@ -32,7 +32,7 @@ def pruning(found: dict[str, dict[str, dict]], title: str):
             ax.plot(shares, per_layer[layer]["curve"], color=plots.RULE_COLORS[rule], label=f"totals, {plots.RULE_NAMES[rule]}")
             if "tuned" in per_layer[layer]:
                 ax.plot(100 * np.array(TUNED), per_layer[layer]["tuned"], "o", mfc="none", color=plots.RULE_COLORS[rule], ms=5)
-        ax.set(title="all layers" if layer in plots.FAMILY_COLORS else layer, xlabel="neurons removed (%)")
+        ax.set(title="all layers" if layer == title.split(",")[0] else layer, xlabel="neurons removed (%)")
     axes[0, 0].set_ylabel("PSNR (dB)")
     handles, names = axes[0, 0].get_legend_handles_labels()
     handles.append(plt.Line2D([], [], color="0.3", marker="o", mfc="none", ls=""))
@@ -61,7 +61,7 @@ def rates(found: dict[str, dict]):
     plots.theme()
     fig, axes = plt.subplots(1, len(found), figsize=(3.6 * len(found), 3.4), squeeze=False)
     for ax, (panel, told) in zip(axes[0], found.items()):
-        color = plots.FAMILY_COLORS[panel.split()[0]]
+        color = plots.family_color(panel.split()[0])
         ax.plot(*told["rates"], "o-", color=color, label="network, 8 to 4 bits")
         if "rates_pruned" in told:
             ax.plot(*told["rates_pruned"], "o--", mfc="none", color=color, label="40 % pruned, tuned")

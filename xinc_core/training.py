@@ -13,8 +13,9 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,23 +24,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .clips import Clip
+from .models import Recipe, position
 from .models import family as family_class
-from .models import position
+from .models import recipe as usual
 from .paths import replace_file
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a family is fitted. warmup: share of the epochs over which the rate climbs from a tenth."""
-
-    epochs: int
-    lr: float
-    batch: int = 2
-    warmup: float = 0.0
-    cosine: bool = False
-
-
-RECIPES = {"ffn": Recipe(1000, 9e-4), "nerv": Recipe(300, 1e-3, warmup=0.2, cosine=True)}
 COLLAPSE_DB = 8.0
 
 
@@ -85,12 +74,12 @@ def fit(
 
     Parameters
     ----------
-    family : {"ffn", "nerv"}
-        An image network is fitted to ``frame`` of the clip, a video network to all frames.
+    family : str
+        One of ``models.FAMILIES``. An image network is fitted to ``frame`` of the clip, a video network to all frames.
     seed : int
         Fixes the initial weights and the order of the frames.
     epochs, lr : optional
-        Default: the family's recipe (FFN 1,000 steps at 9e-4; NeRV 300 epochs at 1e-3, warm-up and cosine decay).
+        Default: those of the family's ``recipe`` (FFN 1,000 steps at 9e-4; NeRV 300 epochs at 1e-3).
     checkpoint : bool or path
         Where the running state is kept; True means ``.cache/fits/``, removed when done. Ctrl-C ends the epoch, saves and
         stops; the same call then continues, to the same bytes as an uninterrupted fit on the same machine. A file that
@@ -110,7 +99,7 @@ def fit(
     kind = family_class(family)
     if not 0 <= frame < len(clip):
         raise IndexError(f"frame {frame} is outside the clip's {len(clip)} frames")
-    recipe = _recipe(family, epochs, lr)
+    recipe = usual(family).instead(epochs=epochs, lr=lr)
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} is not available here; leave it out to fit on the CPU")
     try:
@@ -120,11 +109,11 @@ def fit(
     job = dict(family=family, clip=clip.checksum, frame=frame, seed=seed, recipe=asdict(recipe), config=asdict(config))
     key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]
     path = Path(".cache/fits") / f"{key}.pt" if checkpoint is True else Path(checkpoint) if checkpoint else None
-    model = untrained(family, config, seed)
-    state = _Run(model.to(device, memory_format=torch.channels_last), recipe, key, path)
-    state.resume()
+    model, encoder = _begun(family, config, seed)
     frames = clip.frames if kind.for_video else clip.frames[frame : frame + 1]
-    _loop(state, frames.to(device).contiguous(memory_format=torch.channels_last), seed, progress)
+    state = _Run(model, recipe, frames.to(device), encoder, key, path)
+    state.resume()
+    _loop(state, seed, progress)
     if checkpoint is True:
         path.unlink(missing_ok=True)
     else:
@@ -139,34 +128,40 @@ def refine(model: nn.Module, clip: Clip, epochs: int, lr: float = 5e-4, seed: in
     """A copy of a fitted network, trained further for some epochs at a decaying rate; weights that are zero stay zero."""
     model = copy.deepcopy(model).requires_grad_(True)
     frames = clip.frames if model.for_video else clip.frames[model.frame : model.frame + 1]
-    run = _Run(model.to(memory_format=torch.channels_last), Recipe(epochs, lr, cosine=True), "", None)
+    run = _Run(model, Recipe(epochs, lr, cosine=True), frames)
     run.kept = [(p, p.detach() != 0) for p in model.parameters()]
-    _loop(run, frames.contiguous(memory_format=torch.channels_last), seed, progress)
+    _loop(run, seed, progress)
     return model.to(memory_format=torch.contiguous_format).requires_grad_(False)
 
 
 def untrained(family: str, config, seed: int = 1) -> nn.Module:
-    """The network as ``fit`` finds it before the first step: same family, configuration and seed, same weights."""
+    """The network as ``fit`` finds it before the first step: same family, configuration and seed, same weights.
+
+    Where codes are learned from frames, its codes are those of a network that has seen none.
+    """
+    return _begun(family, config, seed)[0]
+
+
+def _begun(family: str, config, seed: int) -> tuple[nn.Module, nn.Module | None]:
+    """A new network, and the encoder that is fitted along with it where the family has one."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return family_class(family)(config)
-
-
-def _recipe(family: str, epochs: int | None, lr: float | None) -> Recipe:
-    """The family's recipe with what was asked for instead of its own."""
-    chosen = {k: v for k, v in dict(epochs=epochs, lr=lr).items() if v is not None}
-    recipe = replace(RECIPES[family], **chosen)
-    if recipe.epochs < 1 or recipe.lr <= 0:
-        raise ValueError(f"a fit needs at least one epoch and a positive rate, not epochs={recipe.epochs}, lr={recipe.lr}")
-    return recipe
+        model = family_class(family)(config)
+        return model, model.new_encoder() if hasattr(model, "new_encoder") else None
 
 
 class _Run:
-    """What a fit needs to continue: weights, optimiser, history; and the last weights known to be good."""
+    """What a fit needs to continue: weights, optimiser, history; and the last weights known to be good.
 
-    def __init__(self, model: nn.Module, recipe: Recipe, key: str, path: Path | None):
-        self.model, self.recipe, self.key, self.path = model, recipe, key, path
-        self.optimizer = torch.optim.Adam(model.parameters(), recipe.lr)
+    frames : (T, 3, H, W), on the device of the fit; encoder : frames → codes, where these are learned.
+    """
+
+    def __init__(self, model, recipe: Recipe, frames: Tensor, encoder=None, key: str = "", path: Path | None = None):
+        self.model, self.recipe, self.encoder, self.key, self.path = model, recipe, encoder, key, path
+        self.frames = frames.contiguous(memory_format=torch.channels_last)
+        self.fitted = model if encoder is None else nn.ModuleList([model, encoder])  # all that has parameters
+        self.fitted.to(frames.device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(self.fitted.parameters(), recipe.lr)
         self.history = History()
         self.good: dict[str, Tensor] = {}
         self.kept: list[tuple[Tensor, Tensor]] = []  # parameters and where they may differ from zero
@@ -184,10 +179,10 @@ class _Run:
                 f"{str(self.path)!r} belongs to another fit (other clip, seed, recipe or shape); "
                 "name another checkpoint, or delete it"
             )
-        self.model.load_state_dict(state["model"])
+        self.fitted.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history.rows = state["history"]
-        self.good = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.good = self._weights()
 
     def save(self) -> None:
         if not self.path:
@@ -195,7 +190,7 @@ class _Run:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         state = dict(
             key=self.key,
-            model=self.model.state_dict(),
+            model=self.fitted.state_dict(),
             optimizer=self.optimizer.state_dict(),
             history=self.history.rows,
         )
@@ -219,7 +214,7 @@ class _Run:
         if max(recent) < max(values) - COLLAPSE_DB:
             self.fail(f"PSNR fell from {max(values):.1f} to {values[-1]:.1f} dB by epoch {len(values)}")
         if values[-1] >= max(values) - 1 and (len(values) % max(1, self.recipe.epochs // 100) == 0 or not self.good):
-            self.good = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.good = self._weights()
 
     def fail(self, what: str) -> None:
         error = DivergenceError(
@@ -227,17 +222,32 @@ class _Run:
             f"lr={self.recipe.lr:g}, or another seed."
         )
         if self.good:
-            self.model.load_state_dict(self.good)
+            self.fitted.load_state_dict(self.good)
+        self.settle()
         error.model, error.history = self.model.requires_grad_(False), self.history
         raise error
 
+    def codes(self) -> Callable[[Tensor], Tensor]:
+        """Frame numbers (B,) → what the network decodes to these frames: encoded from their positions, or from the frames."""
+        if self.encoder is not None:
+            return lambda index: self.encoder(self.frames[index])
+        known = self.model.encode(torch.cat([position(self.model, f) for f in range(len(self.frames))]))
+        return lambda index: known[index.to(known.device)]  # one row when it does not depend on the position
 
-def _loop(run: _Run, frames: Tensor, seed: int, progress: bool) -> None:
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Where codes are learned, leave those of all frames in the network."""
+        if self.encoder is not None:
+            self.model.keep_codes(torch.cat([self.encoder(few) for few in self.frames.split(self.recipe.batch)]))
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {k: v.detach().clone() for k, v in self.fitted.state_dict().items()}
+
+
+def _loop(run: _Run, seed: int, progress: bool) -> None:
     """Epochs from where the run stands to its end."""
-    model, recipe = run.model, run.recipe
-    n = len(frames)
-    t = torch.cat([position(model, f) for f in range(n)])
-    codes = model.encode(t)  # (T, …); one row when it does not depend on t
+    model, recipe, n = run.model, run.recipe, len(run.frames)
+    codes = run.codes()
     start, before = time.monotonic(), run.history.rows[-1]["seconds"] if len(run.history) else 0.0
     bar = tqdm(total=recipe.epochs, initial=len(run.history), disable=not progress, desc=f"fit {model.family}")
     with bar, _deferred_interrupt() as interrupted:
@@ -246,7 +256,8 @@ def _loop(run: _Run, frames: Tensor, seed: int, progress: bool) -> None:
             values = []
             for i, index in enumerate(order.split(recipe.batch)):
                 lr = run.rate((epoch + i * recipe.batch / n) / recipe.epochs)
-                values += _step(run, codes[index.to(codes.device)], frames[index.to(frames.device)], lr)
+                index = index.to(run.frames.device)
+                values += _step(run, codes(index), run.frames[index], lr)
             mean = torch.stack(values).mean().item()
             run.history.rows.append(dict(epoch=epoch + 1, psnr=mean, lr=lr, seconds=before + time.monotonic() - start))
             run.guard()
@@ -257,6 +268,7 @@ def _loop(run: _Run, frames: Tensor, seed: int, progress: bool) -> None:
             if interrupted:
                 then = "the same call continues from there" if run.path else "nothing was kept, as asked"
                 raise KeyboardInterrupt(f"stopped after epoch {epoch + 1} of {recipe.epochs}; {then}")
+    run.settle()
 
 
 def _step(run: _Run, codes: Tensor, target: Tensor, lr: float) -> list[Tensor]:

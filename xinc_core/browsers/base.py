@@ -85,7 +85,7 @@ class Opened:
         wide = dict(layout=widgets.Layout(width="420px"), style={"description_width": "80px"})
         frame = min(max(start.get("frame", first), first), last)
         usual = dict(
-            layer=widgets.SelectionSlider(options=layers, value=start.get("layer", layers[-2]), description="layer", **wide),
+            layer=widgets.SelectionSlider(options=layers, value=start.get("layer", layers[-2:][0]), description="layer", **wide),
             frame=widgets.IntSlider(frame, first, last, description="frame", disabled=last == first, **wide),
             rule=widgets.ToggleButtons(
                 options=[(RULE_NAMES[r], r) for r in ("paper", "first_order")],

@@ -1,19 +1,24 @@
-"""The families of networks. To add one, write its file and name its class in ``FAMILIES``."""
+"""The families of networks. To add one, write its file as ``layers.py`` describes and name its class in ``FAMILIES``."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from .chain import chain
 from .ffn import FFN, FFNConfig
+from .hnerv import HNeRV, HNeRVConfig
 from .layers import Layer, check_chain, identity, run
 from .nerv import NeRV, NeRVConfig
+from .parts import Recipe, coordinates
+from .siren import SIREN, Sine, SIRENConfig
 
-FAMILIES: dict[str, type[nn.Module]] = {c.family: c for c in (FFN, NeRV)}
+FAMILIES: dict[str, type[nn.Module]] = {c.family: c for c in (FFN, NeRV, SIREN, HNeRV)}
 
 __all__ = [
-    "FAMILIES", "FFN", "FFNConfig", "Layer", "NeRV", "NeRVConfig", "check_chain", "family", "identity", "position",
-    "render", "run",
+    "FAMILIES", "FFN", "FFNConfig", "HNeRV", "HNeRVConfig", "Layer", "NeRV", "NeRVConfig", "Recipe", "SIREN", "SIRENConfig",
+    "Sine", "chain", "check_chain", "check_registered", "coordinates", "family", "identity", "position", "recipe", "render",
+    "run",
 ]  # fmt: skip
 
 
@@ -22,6 +27,20 @@ def family(name: str) -> type[nn.Module]:
     if name not in FAMILIES:
         raise ValueError(f"no family {name!r}; there are {', '.join(FAMILIES)}")
     return FAMILIES[name]
+
+
+def recipe(name: str) -> Recipe:
+    """How a family is fitted: by its own recipe, or the usual one."""
+    return getattr(family(name), "recipe", Recipe())
+
+
+def check_registered(model: nn.Module) -> None:
+    """Refuse to write what could not be read back: a network that is of no family."""
+    if FAMILIES.get(getattr(model, "family", None)) is not type(model):
+        raise ValueError(
+            f"a {type(model).__name__} is of no family, so its file could not be read back; put its class into models.FAMILIES "
+            "under its family's name, or save the state_dict of the network itself"
+        )
 
 
 def position(model: nn.Module, frame: int) -> Tensor:

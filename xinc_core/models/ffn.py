@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import Layer, identity
+from .parts import Recipe, coordinates
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class FFN(nn.Module):
 
     family = "ffn"
     Config = FFNConfig
+    recipe = Recipe(1000, 9e-4)
     for_video = False
     frame = 0  # of its clip, that it was fitted to
 
@@ -48,11 +50,7 @@ class FFN(nn.Module):
 
     def encode(self, t: Tensor) -> Tensor:
         """Fourier features of every pixel, the same for all frames: (1, 2d, H, W)."""
-        H, W = self.config.size
-        longer = max(H - 1, W - 1, 1)
-        at = dict(device=self.B.device, dtype=self.B.dtype)
-        row, col = (2 * (torch.arange(n, **at) / longer - 0.5) for n in (H, W))
-        grid = torch.stack(torch.meshgrid(row, col, indexing="ij"))  # (2, H, W)
+        grid = coordinates(self.config.size, device=self.B.device, dtype=self.B.dtype)  # (2, H, W)
         phase = torch.einsum("dk,khw->dhw", self.B, 2 * torch.pi * grid)
         return torch.cat([phase.sin(), phase.cos()])[None]
 
@@ -68,6 +66,16 @@ class FFN(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         return self.decode(self.encode(t)).expand(len(t), -1, -1, -1)
+
+    @classmethod
+    def from_authors(cls, state: dict[str, Tensor], size: tuple[int, int], n_frames: int | None):
+        """Configuration and tensors of a file in the authors' layout, or None where it is of another kind."""
+        if "model.positional_encoding.B" not in state:
+            return None
+        rename = {"model.positional_encoding.B": "B"}
+        rename |= {f"model.net.{i}.linear.{p}": f"linears.{i}.{p}" for i in range(3) for p in ("weight", "bias")}
+        tensors = {rename.get(k, k): v for k, v in state.items()}
+        return cls.Config(size=size, width=len(tensors["B"])), tensors
 
     def layers(self) -> tuple[Layer, ...]:
         """layer1, layer2, layer3 with 2d, d and d neurons (columns)."""

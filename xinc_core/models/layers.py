@@ -1,14 +1,23 @@
 """What a family tells the tracer: a network is a chain of layers, and each layer is one linear map.
 
-A family (FFN, NeRV, …) is a plain ``nn.Module`` that offers, besides ``forward``,
+A family is a plain ``nn.Module`` in one file. To the tracer it offers, besides ``forward(t)`` → (B, 3, H, W),
 
-* ``encode(t)``  — the parameter-free encoding of frame positions ``t`` in [0, 1),
-* ``stem(code)`` — the input of the first layer whose neurons are traced, ``(B, c_in, h, w)``,
-* ``layers()``   — the chain of :class:`Layer` from there to the image;
+* ``encode(t)``  — what the network receives for frame positions ``t`` (B,) in [0, 1): free of parameters to be fitted;
+* ``stem(code)`` — the input of the first layer whose neurons are traced, (B, c_in, h, w);
+* ``layers()``   — the chain of :class:`Layer` from there to the picture;
+* ``for_video``, ``config.size`` (H, W) and ``config.n_frames`` for a video; ``frame`` for an image: which one of its clip.
 
-and, where a file can hold less than all parameters, ``packed()`` and ``unpacked(config, tensors)``.
+To be fitted, saved and loaded by name it also has ``family`` (its name, under which ``models.FAMILIES`` lists the class),
+``Config`` (a dataclass of plain values with ``for_clip(size, n_frames, **options)``), ``decode(code)`` and a ``recipe``.
+Optional:
 
-Nothing else in the package knows which family it is looking at.
+* ``new_encoder()`` and ``keep_codes(codes)``, where codes are learned: a new module frames (B, 3, H, W) → codes that is
+  fitted along with the network, and what stores the codes of all frames, (T, …), for ``encode`` once the fit is done;
+* ``packed()`` and ``unpacked(config, tensors)``, where a file can hold less than all parameters;
+* ``from_authors(state, size, n_frames)``, which makes (config, tensors) of a published file's tensors, or None.
+
+Nothing else in the package knows which family it is looking at. ``notebooks/13_your_own_network.ipynb`` adds one, and a plain
+chain of torch's own layers needs no description: see ``models.chain``.
 
 Trap: a linear layer is a 1×1 convolution here, so that a coordinate network and a convolutional decoder read the same
 way; pixels are never flattened.
@@ -48,7 +57,7 @@ class Layer:
     stride : int
         PixelShuffle factor s: pre-shuffle channel ``o·s² + q`` becomes sub-pixel ``(q div s, q mod s)`` of channel ``o``.
     activation : callable
-        Pointwise.
+        Pointwise; may also offer ``in_place_(x)``.
     neurons : {"kernels", "columns"}
         ``"kernels"``: neuron ``(i, o')`` is the k×k kernel from input channel i to pre-shuffle channel o', ordered
         row-major. ``"columns"``: neuron j is the column ``weight[:, j]``, all output units together (k = s = 1).
@@ -110,8 +119,8 @@ class Layer:
         return self.activation(self.shuffle(self.linear(x)))
 
     def activate_(self, z: Tensor) -> Tensor:
-        """The activation, in place where torch can."""
-        return _IN_PLACE.get(self.activation, self.activation)(z)
+        """The activation, in place where torch or the activation itself can."""
+        return (_IN_PLACE.get(self.activation) or getattr(self.activation, "in_place_", self.activation))(z)
 
     def slope(self, x: Tensor, output: Tensor) -> Tensor:
         """Derivative of the activation where input ``x`` led to ``output``, shaped like the output."""
@@ -135,6 +144,14 @@ def check_chain(layers: Sequence[Layer]) -> None:
     last = layers[-1]
     if last.stride != 1 or last.activation is not identity:
         raise ValueError(f"the last layer, {last.name}, must be linear and of stride 1: add an identity layer behind it")
-    for layer in layers:
-        if layer.neurons == "columns" and (layer.kernel, layer.stride) != (1, 1):
-            raise ValueError(f"{layer.name} has columns as neurons, which needs kernel 1 and stride 1")
+    for number, layer in enumerate(layers):
+        h, w = layer.weight.shape[2:]
+        if h != w or h % 2 == 0:
+            raise ValueError(f"{layer.name} has kernels of {h}×{w}; a traced kernel is square and odd")
+        wide = next((x for x in layers[number:] if (x.kernel, x.stride) != (1, 1)), None)
+        if layer.neurons == "columns" and wide:
+            raise ValueError(
+                f"{layer.name} has columns as neurons, which needs kernel 1 and stride 1 from there on ({wide.name})"
+            )
+    if last.c_out != 3:
+        raise ValueError(f"the last layer, {last.name}, paints {last.c_out} channels; a picture has 3")

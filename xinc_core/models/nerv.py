@@ -9,13 +9,15 @@ of t. They are computed in float32 on the CPU for every dtype and device: a netw
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
+from itertools import islice
+from math import isqrt, prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import Layer, identity
+from .parts import Recipe, narrowing, widest
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,12 @@ class NeRVConfig:
         config = cls(size=tuple(size), n_frames=n_frames, **options)
         if parameters is None:
             return config
-        first, best = 1, None
-        while True:
-            widths = [first]
-            for _ in config.strides:
-                widths.append(max(round(widths[-1] / 1.2), 1))
-            wider = replace(config, channels=tuple(widths))
-            if wider.n_parameters > parameters:
-                break
-            first, best = first + 1, wider
-        if best is None:
-            raise ValueError(f"no NeRV of {size[0]}×{size[1]} has as few as {parameters:,} parameters")
-        return best
+        n = len(config.strides) + 1
+        return widest(
+            lambda first: replace(config, channels=tuple(islice(narrowing(first), n))),
+            parameters,
+            f"NeRV of {size[0]}×{size[1]}",
+        )
 
 
 class NeRV(nn.Module):
@@ -87,6 +83,7 @@ class NeRV(nn.Module):
 
     family = "nerv"
     Config = NeRVConfig
+    recipe = Recipe(300, 1e-3, warmup=0.2, cosine=True)
     for_video = True
 
     def __init__(self, config: NeRVConfig):
@@ -141,6 +138,46 @@ class NeRV(nn.Module):
         weight = (torch.linalg.pinv(_all_encoded(config).flatten(1).double()) @ table).T.float()
         rest = {k: v for k, v in tensors.items() if k != "table"}
         return {"expand.weight": weight[:, :, None, None].contiguous(), "expand.bias": torch.zeros(len(weight))} | rest
+
+    @classmethod
+    def from_authors(cls, state: dict[str, Tensor], size: tuple[int, int], n_frames: int | None):
+        """Configuration and tensors of a file in the authors' layout, or None where it is of another kind."""
+        if not any(k.startswith("head_layer") for k in state) or any(k.startswith(("encoder.", "embed")) for k in state):
+            return None
+        if n_frames is None:
+            raise ValueError("it carries no length: say n_frames=…, the number of frames it was fitted to")
+        tensors, shape = decoder_of(state)
+        kernels = set(shape.pop("kernels")) | {tensors["head.weight"].shape[-1]}
+        if len(kernels) > 1:
+            raise ValueError(f"it has kernels of several sizes, {sorted(kernels)}; a NeRV has one")
+        config = cls.Config(size, n_frames, **shape, kernel=kernels.pop(), levels=tensors["expand.weight"].shape[1] // 2)
+        cells = tensors["expand.weight"].shape[0] / config.channels[0]
+        if cells != prod(config.grid):
+            raise ValueError(
+                f"it starts from {cells:g} grid cells, but {size[0]}×{size[1]} with strides {config.strides} needs "
+                f"{prod(config.grid)}; is the size right?"
+            )
+        return config, tensors
+
+
+def decoder_of(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict]:
+    """A decoder in the authors' layout under this package's names, and its strides, channels and kernels."""
+    rename = {"decoder.0.conv.downconv": "expand", "head_layer": "head"}
+    n = 0
+    while f"decoder.{n + 1}.conv.upconv.0.weight" in state:
+        n += 1
+        rename[f"decoder.{n}.conv.upconv.0"] = f"blocks.{n - 1}"
+    tensors = {}
+    for key, value in state.items():
+        stem, _, last = key.rpartition(".")
+        tensors[f"{rename[stem]}.{last}" if stem in rename else key] = value
+    missing = {"expand.weight", "head.weight"} - tensors.keys()
+    if missing:
+        raise ValueError(f"it lacks the tensor {missing.pop()!r} of a decoder")
+    blocks = [tensors[f"blocks.{i}.weight"].shape for i in range(n)]
+    channels = (*(b[1] for b in blocks), tensors["head.weight"].shape[1])
+    strides = tuple(isqrt(b[0] // c) for b, c in zip(blocks, channels[1:]))
+    return tensors, dict(strides=strides, channels=channels, kernels=tuple(b[-1] for b in blocks))
 
 
 def _encoded(t: Tensor, config: NeRVConfig) -> Tensor:
