@@ -1,8 +1,8 @@
 """Ablation, the truth: the picture minus the picture with one neuron's weights set to zero. METHOD section 9.
 
 Biases stay. With ``baseline="mean"`` the neuron's input is replaced by its mean over pixels instead of by zero. Slow: one
-pass of the later layers per neuron. Of a kernel, the first of them is cheap: one channel of its input changes, so what it computes
-changes by a convolution of that channel alone.
+pass of the later layers per neuron. Of a kernel, the first of them is cheap: one channel of its input changes, so what it
+computes changes by a convolution of that channel alone.
 """
 
 from __future__ import annotations
