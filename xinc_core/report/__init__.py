@@ -55,7 +55,7 @@ def write_report(run: str | Path) -> Path:
         **_verdicts(rows, clip.name), sections=_sections(run / "figures", rows, clip.name),
         shows=shows(_first(models), clip, SPRITES), palette=plots.palette(), models=models,
         sampled=dict(channels=CHANNELS, large=LARGE, frames=_measured(facts)), files=_checksums(run),
-        colors=plots.VERDICT_COLORS, family_colors=plots.FAMILY_COLORS, rule_colors=plots.RULE_COLORS, w=words,
+        colors=plots.VERDICT_COLORS, family_color=plots.family_color, rule_colors=plots.RULE_COLORS, w=words,
     )  # fmt: skip
     out = run / "report.html"
     replace_file(out, lambda file: file.write_text(page, encoding="utf-8"))
