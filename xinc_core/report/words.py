@@ -53,6 +53,8 @@ CAPTIONS = {
     "03_pixels_per_neuron": "In how many pixels each neuron contributes more than the average neuron; neurons sorted.",
     "04_heatmaps": "The frame, its brightness and its edges; then the contribution of each layer under both rules, and "
     "how it differs from brightness.",
+    "13_your_own_network": "A network that is no family of the study, after a brief fit: the frame, what it paints, and what "
+    "each of its layers contributes under both rules.",
     "05_partitions": "The ways in which the picture is cut into regions, every region in its mean colour.",
     "05_selectivity": "How strongly neurons prefer some regions to others, on a logarithmic scale; a curve for each way of "
     "cutting the picture, neurons sorted.",
