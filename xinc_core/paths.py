@@ -50,6 +50,22 @@ def environment(**variables: str) -> Iterator[None]:
             os.environ.pop(key) if value is None else os.environ.update({key: value})
 
 
+@contextmanager
+def locked(path: str | Path, shared: bool = False, wait: bool = True) -> Iterator[None]:
+    """Hold a lock file, alone or with others who share it; the lock goes with the process, however that ends.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it and ``wait`` is False.
+    """
+    import fcntl
+
+    with Path(path).open("a+") as file:  # readable too: a network file system wants that of a shared lock
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        yield
+
+
 def replace_file(path: str | Path, write: Callable[[Path], object]) -> None:
     """Write to a temporary name in the same folder, then rename: readers see the old file or the new one, whole."""
     path = Path(path)
