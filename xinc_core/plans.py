@@ -33,6 +33,7 @@ PROFILES = {
     "quick": Profile(32, 5.0, 150, (1, 10), 3, 10),
     "full": Profile(None, None, 300, (1, 10, 20, 30, 40), 8, 13),
 }
+RULES = ("paper", "first_order")  # every finding is measured under both
 WOULD_ADD = (
     "--profile full takes every frame, trains for twice as long, fits five seeds instead of two (intervals become narrow enough "
     "for verdicts), measures the first seed on eight frames instead of three, and adds notebooks 10 to 12"
@@ -194,4 +195,4 @@ def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
     return found
 
 
-__all__ = ["PROFILES", "WOULD_ADD", "Plan", "Profile", "described", "estimates", "plan"]
+__all__ = ["PROFILES", "RULES", "WOULD_ADD", "Plan", "Profile", "described", "estimates", "plan"]

@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,11 +26,12 @@ from . import runs
 from .canvas import trace
 from .checkpoints import load_model
 from .clips import list_clips
+from .datasets import video_of
 from .paths import ROOT, locked, replace_file
-from .plans import Plan, estimates, plan
+from .plans import RULES, Plan, estimates, plan
 from .study import NOTEBOOKS, chosen_notebooks
 
-SNAKEFILE, HELD, RULES = NOTEBOOKS / "Snakefile", "sweep.json", ("paper", "first_order")
+SNAKEFILE, HELD = NOTEBOOKS / "Snakefile", "sweep.json"
 QUIET = ("--quiet", "rules", "host", "reason")
 INSTALL = "a sweep runs on Snakemake, which is not installed: pip install -c constraints.txt -e '.[notebooks,sweep]'"
 
@@ -65,7 +66,8 @@ def sweep(
     out, cores = Path(out), cores or len(os.sched_getaffinity(0))
     held = _read(out)
     plans = _plans(list(sources), out, options, held)
-    told = json.dumps(dict(plans=held | {n: asdict(p) for n, p in plans.items()}, videos=_targets(plans)), indent=1)
+    kept = held | {name: asdict(p) | dict(out=name) for name, p in plans.items()}
+    told = json.dumps(dict(plans=kept, videos=_targets(plans)), indent=1)
     words = [*(["--executor", executor, "--jobs", str(cores)] if executor else []), "--cores", str(cores), *QUIET, *further]
     if dry_run or {"-n", "--dry-run", "--dryrun"} & set(further):
         with tempfile.TemporaryDirectory() as folder:
@@ -101,18 +103,25 @@ def described(plans: dict[str, Plan], cores: int) -> str:
 
 def _plans(sources: list[str], out: Path, options: dict, held: dict[str, dict]) -> dict[str, Plan]:
     """A plan per video, under the name of its folder; a clip keeps the folder that it had in an earlier sweep."""
-    places = [s if s in list_clips() else str(Path(s).resolve()) for s in sources]
+    places = [_place(s) for s in sources]
     if twice := [s for n, s in enumerate(sources) if places[n] in places[:n]]:
         raise ValueError(f"{twice[0]!r} is named twice; a sweep takes each clip once")
     folders, found = {facts["source"]: name for name, facts in held.items()}, {}
     for source, place in zip(sources, places):
         made = plan(source, out, **options)
-        name = folders.get(place) or _free(made.name, {"figures", *held, *found})
+        name = folders.get(place) or _free(made.name, {"figures", "logs", *held, *found})
         found[name] = replace(made, source=place, out=(out / name).resolve())
         before = {k: held[name][k] for k in ("frames", "size")} if name in held else {}
         if odd := [k for k, v in before.items() if v != (getattr(made, k) and list(getattr(made, k)))]:
             raise ValueError(f"{str(out)!r} holds a sweep of {source!r} with other {odd[0]}; name another --out, or delete it")
     return found
+
+
+def _place(source: str) -> str:
+    """A clip's source, from wherever it is asked for."""
+    if found := video_of(source):
+        return f"{found[0]}:{Path(found[1]).resolve()}:{found[2]}"
+    return source if source in list_clips() else str(Path(source).resolve())
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -166,27 +175,30 @@ def _in_part(plans: dict[str, Plan], out: Path, words: list[str], lock, code: in
     said = {name: found for name, p in plans.items() if (found := _unfinished(p))}
     if 0 < len(said) < len(plans):
         _snakemake(out, out / HELD, [*words, "--config", f"without={','.join(said)}"], lock)
-    failed = [f"{name}: {what}" for name, steps in said.items() for what in steps if what]
+    failed = [f"{name}, {what}" for name, steps in said.items() for what in steps if what]
+    failed += [] if said else filter(None, [_said(out / "summary.txt", out / "logs" / "summary.txt", "summary")])
     if not failed:
         raise RuntimeError(f"Snakemake stopped with exit status {code}; why stands above")
-    rest = f"; the other {len(plans) - len(said)} videos are done" if len(said) < len(plans) else ""
-    raise RuntimeError(f"{len(failed)} steps failed: {'; '.join(failed)}{rest}. The same command tries what is missing again")
+    rest = f"; the other {len(plans) - len(said)} videos are done" if 0 < len(said) < len(plans) else ""
+    number = "a step" if len(failed) == 1 else f"{len(failed)} steps"
+    raise RuntimeError(f"{number} failed{rest}: {'; '.join(failed)}. The same command tries again what is missing")
 
 
 def _unfinished(p: Plan) -> list[str]:
-    """What the steps that failed said; empty texts for those that waited for them."""
+    """What the steps of a video that failed said; empty texts for those that waited for them."""
     (found,) = _targets({"": p}).values()
     made = {f"clip-{p.name}": p.out / "clips" / f"{p.name}.safetensors", "report": p.out / "report.html"}
     made |= {f"fit-{m}": p.out / "models" / f"{m}.safetensors" for m in found["models"]}
     made |= {f"trace-{m}": p.out / "traces" / f"{m}.npz" for m in found["traces"]}
     made |= {f"notebook-{n}": p.out / "notebooks" / f".{n}.done" for n in p.notebooks}
-    said = []
-    for step, file in made.items():
-        log = p.out / "logs" / f"{step}.txt"
-        lines = log.read_text().splitlines() if log.exists() and not file.exists() else []
-        if not file.exists():
-            said.append(f"{step.replace('-', ' ', 1)}: {lines[-1].removeprefix('xinc: ')} (see {str(log)!r})" if lines else "")
-    return said
+    steps = [(file, p.out / "logs" / f"{step}.txt", step.replace("-", " ", 1)) for step, file in made.items()]
+    return [_said(*step) for step in steps if not step[0].exists()]
+
+
+def _said(file: Path, log: Path, step: str) -> str:
+    """The sentence with which a step ended, if its file is not there."""
+    lines = log.read_text().splitlines() if log.exists() and not file.exists() else []
+    return f"{step}: {lines[-1].removeprefix('xinc: ')} (see {str(log)!r})" if lines else ""
 
 
 # Steps -----------------------------------------------------------------------------------------------------------------
@@ -200,7 +212,7 @@ def do_step(out: str | Path, step: str, names: Sequence[str]) -> None:
     """
     out = Path(out).resolve()
     if step == "summary":
-        from .summary import summarise
+        from .summary import summarise  # the other steps start without pandas and matplotlib
 
         return summarise(out, names)
     name, *rest = names

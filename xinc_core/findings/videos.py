@@ -11,7 +11,7 @@ from types import ModuleType
 import pandas as pd
 
 from .table import COLUMNS
-from .verdicts import PLANTED, interval, judge
+from .verdicts import PLANTED, judge
 
 ENOUGH, ALL = 6, "all videos"
 VIDEO_COLUMNS = (*COLUMNS[: COLUMNS.index("n_units") + 1], "n_videos", *COLUMNS[COLUMNS.index("n_units") + 1 :])
@@ -22,19 +22,22 @@ def over_videos(table: pd.DataFrame, *findings: ModuleType) -> list[dict]:
 
     table : as for :func:`~xinc_core.findings.verdicts.judge`, ``clip`` being the video. Every planted trial counts by itself.
     """
-    trial = table.clip + " " + table.seed.astype(str)
-    pooled = table.assign(clip=ALL, video=table.clip.where(table.family != PLANTED, trial))
+    trial = table["clip"] + " " + table.seed.astype(str)
+    pooled = table.assign(clip=ALL, video=table["clip"].where(table.family != PLANTED, trial))
     fits = table.assign(fit=trial).groupby(["family", "rule", "layer"]).fit.nunique()
     rows = [_of_videos(row, table, fits) for row in judge(pooled, *findings)]
     for whole in (row for row in rows if row["statistic"] == "layers_where_it_holds"):
-        same = [r for r in rows if r["verdict"] and all(r[k] == whole[k] for k in ("finding", "family", "rule"))]
+        same = [r for r in rows if r.get("verdict") and all(r[k] == whole[k] for k in ("finding", "family", "rule"))]
         whole["n_videos"] = min(r["n_videos"] for r in same)  # masks and twins are not everywhere
-    return [row if row["n_videos"] >= ENOUGH or row["statistic"] == "calibration" else row | dict(holds="", verdict="") for row in rows]
+    return [
+        row if row["n_videos"] >= ENOUGH or row["statistic"] == "calibration" else row | dict(holds="", verdict="")
+        for row in rows
+    ]
 
 
 def _of_videos(row: dict, table: pd.DataFrame, fits: pd.Series) -> dict:
     if row["statistic"] == "calibration":
-        return row | dict(n_videos=table.clip.nunique())
+        return row | dict(n_videos=table["clip"].nunique())
     where = (row["family"], row["rule"])
     units = fits[where].max() if row["layer"] == "all" else fits[(*where, row["layer"])]
     return row | dict(n_units=int(units), n_videos=row["n_units"])
@@ -73,4 +76,4 @@ def counts(rows: list[dict]) -> dict[tuple[str, str, str], dict[str, int]]:
     return found
 
 
-__all__ = ["ALL", "ENOUGH", "VIDEO_COLUMNS", "counts", "interval", "laws_over_videos", "over_videos"]
+__all__ = ["ALL", "ENOUGH", "VIDEO_COLUMNS", "counts", "laws_over_videos", "over_videos"]
