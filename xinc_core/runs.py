@@ -161,14 +161,19 @@ def take_clip(plan: Plan) -> Clip:
         if held != asked:
             other = ", ".join(k for k in asked if held[k] != asked[k])
             raise ValueError(f"{str(plan.out)!r} holds a study with other {other}; name another folder with --out, or delete it")
-        return load_clip(path)
+        return kept_clip(plan)
     start, stop, step = plan.frames
     clip = open_clip(plan.source, start, stop, step, plan.size)
     if plan.masks:
         clip = load_masks(plan.masks, clip)
     clip = replace(clip, name=plan.name, flow=None)
     save_clip(clip, path, **asked)
-    return load_clip(path)
+    return kept_clip(plan)
+
+
+def kept_clip(plan: Plan) -> Clip:
+    """The frames that were taken, without a look at where they came from."""
+    return load_clip(plan.out / "clips" / f"{plan.name}.safetensors")
 
 
 def _header(plan: Plan) -> dict:
@@ -248,4 +253,15 @@ def _version() -> str:
     return version("xinc-core")
 
 
-__all__ = ["at_work", "carry_out", "finish", "fit_name", "fit_network", "own_parameters", "run_notebook", "take_clip", "timed"]
+__all__ = [
+    "at_work",
+    "carry_out",
+    "finish",
+    "fit_name",
+    "fit_network",
+    "kept_clip",
+    "own_parameters",
+    "run_notebook",
+    "take_clip",
+    "timed",
+]

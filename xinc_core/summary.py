@@ -53,13 +53,13 @@ def summarise(out: Path, videos: Sequence[str]) -> None:
     if each:
         with environment(XINC_FIGURES=str(out / "figures")):
             plots.save(charts.across_videos(counts(each), len(videos)), "findings_over_videos", photo=False)
-    replace_file(out / "summary.txt", lambda f: f.write_text(told(out, videos, each, over)))
+    replace_file(out / "summary.txt", lambda f: f.write_text(told(videos, each, over)))
 
 
-def told(out: Path, videos: Sequence[str], each: list[dict], over: list[dict]) -> str:
+def told(videos: Sequence[str], each: list[dict], over: list[dict]) -> str:
     """The summary in words: how many videos say what of each claim, and what holds over videos."""
     judged = {(r["finding"], r["family"], r["rule"]): r["verdict"] for r in over if r["layer"] == "all"}
-    lines = [f"{len(videos)} videos: {', '.join(videos)}"]
+    lines = [f"{len(videos)} video{'s' * (len(videos) > 1)}: {', '.join(videos)}"]
     if len(videos) < ENOUGH:
         lines.append(f"Only clips carry generality: with fewer than {ENOUGH} videos every verdict is on its own clip.")
     found = counts(each)
@@ -68,7 +68,8 @@ def told(out: Path, videos: Sequence[str], each: list[dict], over: list[dict]) -
         words = ", ".join(f"{word} in {cell[word]}" for word in plots.VERDICT_COLORS if word in cell)
         over_all = judged.get((finding, family, rule))
         lines.append(f"{finding:28} {family:6} {rule:12} {words}" + (f"; over videos: {over_all}" if over_all else ""))
-    return "\n".join([*lines, f"{out / 'findings.csv'}: intervals over videos; {out / 'videos.csv'}: each video"]) + "\n"
+    lines.append("findings.csv: intervals over videos; videos.csv: every video's rows; figures/findings_over_videos.png")
+    return "\n".join(lines) + "\n"
 
 
 def _numbers(notebooks: Sequence[str]) -> list[str]:

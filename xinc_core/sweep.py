@@ -63,7 +63,9 @@ def sweep(
     """
     if importlib.util.find_spec("snakemake") is None:
         raise RuntimeError(INSTALL)
-    out, cores = Path(out), cores or len(os.sched_getaffinity(0))
+    out, cores = Path(out), len(os.sched_getaffinity(0)) if cores is None else cores
+    if cores < 1:
+        raise ValueError(f"a sweep takes at least one core, not --cores {cores}")
     held = _read(out)
     plans = _plans(list(sources), out, options, held)
     kept = held | {name: asdict(p) | dict(out=name) for name, p in plans.items()}
@@ -179,7 +181,7 @@ def _in_part(plans: dict[str, Plan], out: Path, words: list[str], lock, code: in
     failed += [] if said else filter(None, [_said(out / "summary.txt", out / "logs" / "summary.txt", "summary")])
     if not failed:
         raise RuntimeError(f"Snakemake stopped with exit status {code}; why stands above")
-    rest = f"; the other {len(plans) - len(said)} videos are done" if 0 < len(said) < len(plans) else ""
+    rest = f"; {len(plans) - len(said)} of {len(plans)} videos are done" if 0 < len(said) < len(plans) else ""
     number = "a step" if len(failed) == 1 else f"{len(failed)} steps"
     raise RuntimeError(f"{number} failed{rest}: {'; '.join(failed)}. The same command tries again what is missing")
 
@@ -219,7 +221,7 @@ def do_step(out: str | Path, step: str, names: Sequence[str]) -> None:
     p = _plan(out, name)
     fits = {p.model_path(*fit).stem: fit for fit in p.fits()}
     with runs.at_work(p, shared=True):
-        clip = runs.take_clip(p)
+        clip = runs.take_clip(p) if step == "clip" else runs.kept_clip(p)
         if step == "fit":
             runs.timed(p, runs.fit_name(*fits[rest[0]]), lambda: runs.fit_network(p, clip, *fits[rest[0]]))
         elif step == "trace":
