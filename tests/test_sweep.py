@@ -127,9 +127,13 @@ def swept(films, tmp_path_factory):
     end = time.monotonic() + 120
     while not list(out.glob("*/models/*.safetensors")) and started.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
-    os.killpg(started.pid, signal.SIGKILL)
+    os.kill(started.pid, signal.SIGKILL)
     started.wait()
-    seen = SimpleNamespace(out=out, killed=times(out), code=started.returncode)
+    orphaned = refused(out)
+    os.killpg(started.pid, signal.SIGKILL)
+    while refused(out) and time.monotonic() < end:
+        time.sleep(0.02)
+    seen = SimpleNamespace(out=out, killed=times(out), code=started.returncode, orphaned=orphaned)
     for name in ("failed", "whole", "idle"):
         done = subprocess.run([sys.executable, "-m", "xinc_core.cli", *words(films, out)], capture_output=True, text=True,
                               env=os.environ | dict(PYTHONPATH=str(ROOT)))  # fmt: skip
@@ -141,9 +145,22 @@ def swept(films, tmp_path_factory):
     return seen
 
 
+def refused(out):
+    try:
+        with locked(out / ".lock", wait=False):
+            return False
+    except BlockingIOError:
+        return True
+
+
 def times(out):
     made = [*out.glob("*/models/*.safetensors"), *out.glob("*/notebooks/*.ipynb"), *out.glob("*/report.html"), *out.glob("*.csv")]
     return {p.relative_to(out).as_posix(): p.stat().st_mtime_ns for p in made if p.is_file()}
+
+
+def test_the_lock_lasts_while_snakemake_lives(swept):
+    """Killed alone, the command leaves a Snakemake that goes on: a second sweep beside it would be refused."""
+    assert swept.orphaned
 
 
 def test_after_a_kill_only_what_is_missing_is_done(swept):

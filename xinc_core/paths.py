@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
@@ -51,8 +52,9 @@ def environment(**variables: str) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: str | Path, shared: bool = False, wait: bool = True) -> Iterator[None]:
-    """Hold a lock file, alone or with others who share it; the lock goes with the process, however that ends.
+def locked(path: str | Path, shared: bool = False, wait: bool = True) -> Iterator[IO]:
+    """Hold a lock file, alone or with others who share it; the lock goes with the process, however that ends, and with every
+    process that was handed the open file.
 
     Raises
     ------
@@ -63,7 +65,7 @@ def locked(path: str | Path, shared: bool = False, wait: bool = True) -> Iterato
 
     with Path(path).open("a+") as file:  # readable too: a network file system wants that of a shared lock
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
-        yield
+        yield file
 
 
 def replace_file(path: str | Path, write: Callable[[Path], object]) -> None:

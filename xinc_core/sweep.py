@@ -28,7 +28,7 @@ from .checkpoints import load_model
 from .clips import list_clips
 from .datasets import video_of
 from .paths import ROOT, locked, replace_file
-from .plans import RULES, Plan, estimates, plan
+from .plans import RULES, Plan, disk_mb, estimates, plan
 from .study import NOTEBOOKS, chosen_notebooks
 
 SNAKEFILE, HELD = NOTEBOOKS / "Snakefile", "sweep.json"
@@ -94,11 +94,11 @@ def described(plans: dict[str, Plan], cores: int) -> str:
     fits = sum(len(list(p.fits())) for p in plans.values())
     books = sum(len(p.notebooks) for p in plans.values())
     left = sum(seconds for p in plans.values() for _, seconds, done in estimates(p) if not done)
-    disk = sum(25 + 4.0 * len(list(p.fits())) + 0.1 * p.n_frames for p in plans.values())
+    disk = sum(map(disk_mb, plans.values()))
     names = ", ".join(f"{name} ({p.n_frames} frames)" for name, p in list(plans.items())[:8])
     more = f" and {len(plans) - 8} more" if len(plans) > 8 else ""
     return (
-        f"{len(plans)} videos: {names}{more}\n{fits:,} fits, {books:,} notebooks; "
+        f"{len(plans)} video{'s' * (len(plans) > 1)}: {names}{more}\n{fits:,} fits, {books:,} notebooks; "
         f"about {left * 2 / cores / 3600:.1f} hours on {cores} cores, about {disk:,.0f} MB on disk"
     )
 
