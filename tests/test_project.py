@@ -21,7 +21,7 @@ PATH = [
     *("paths", "geometry", "videos", "sources", "shapes", "clips", "masks", "datasets", "models", "regions", "packing"),
     *("authors", "checkpoints", "quality", "training", "rules", "maps"),
     *("canvas", "compression", "store", "findings", "results", "plots", "charts", "portraits", "tradeoffs", "diagnosis"),
-    *("explorer", "browsers", "study", "plans", "report", "runs", "commands", "cli"),
+    *("explorer", "browsers", "study", "plans", "report", "runs", "summary", "sweep", "commands", "cli"),
 ]
 
 

@@ -154,3 +154,29 @@ def verdicts(rows: list[dict], ax: plt.Axes | None = None) -> plt.Axes:
     ax.tick_params(length=0)
     sns.despine(ax=ax, left=True, bottom=True)
     return ax
+
+
+def across_videos(counted: dict[tuple[str, str, str], dict[str, int]], n_videos: int):
+    """How many videos say what of each claim: findings down, a panel per family and rule, stacked bars.
+
+    counted : (finding, family, rule) → verdict → number of videos.
+    """
+    plots.theme()
+    panels = sorted({key[1:] for key in counted}, key=lambda p: (p[0], list(plots.RULE_NAMES).index(p[1])))
+    claims = [f for f in FINDINGS if any(key[0] == f for key in counted)]
+    size = (2.6 + 1.35 * len(panels), 1.5 + 0.38 * len(claims))
+    fig, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    for ax, panel in zip(axes[0], panels):
+        base = np.zeros(len(claims))
+        for verdict, color in plots.VERDICT_COLORS.items():
+            n = np.array([counted.get((claim, *panel), {}).get(verdict, 0) for claim in claims])
+            ax.barh(range(len(claims)), n, 0.7, base, color=color, ec="0.5", lw=0.5, label=verdict)
+            base += n
+        ax.set(xlim=(0, n_videos), ylim=(len(claims) - 0.4, -0.6))
+        ax.set_title(f"{panel[0]}\n{plots.RULE_NAMES[panel[1]].removesuffix(' rule')}", fontsize=8)
+        ax.xaxis.set_major_locator(plt.MaxNLocator(3, integer=True))
+        ax.tick_params(labelsize=8, length=2)
+    axes[0, 0].set_yticks(range(len(claims)), [textwrap.fill(FINDINGS[c], 34) for c in claims], fontsize=8)
+    fig.supxlabel("videos", fontsize=8)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    return fig

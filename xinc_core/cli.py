@@ -53,6 +53,8 @@ class Parser(argparse.ArgumentParser):
         argv = list(sys.argv[1:] if argv is None else argv)
         debug = "--debug" in argv
         argv = [word for word in argv if word != "--debug"]
+        cut = argv.index("--") if "--" in argv and argv[0] == "sweep" else len(argv)
+        argv, further = argv[:cut], argv[cut + 1 :]
         if argv and not argv[0].startswith("-") and argv[0] not in self.commands:
             raise ValueError(unknown("command", argv[0], list(self.commands)))
         args, rest = self.parse_known_args(argv)
@@ -61,7 +63,7 @@ class Parser(argparse.ArgumentParser):
             odd = next((word for word in rest if word.startswith("-")), rest[0])
             raise ValueError(unknown(f"option of xinc {argv[0]}", odd.split("=")[0], options) if odd.startswith("-")
                              else f"xinc {argv[0]} does not know what to do with {odd!r}; see xinc {argv[0]} --help")  # fmt: skip
-        args.debug = debug
+        args.debug, args.further = debug, further
         return args
 
     def command(self, name: str, run, help: str, example: str, text: str = "") -> Parser:
@@ -121,6 +123,7 @@ def parser() -> Parser:
     )
     top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     _study(top)
+    _sweep(top)
     _fit(top)
     _trace(top)
     explore = top.command("explore", commands.explore, "open the explorer in JupyterLab, on a clip and a network",
@@ -146,21 +149,51 @@ def _study(top: Parser) -> None:
     study.add_argument("clip", nargs="?", help="a video, an image, a folder of frames, or a shipped clip's name")
     study.add_argument("--out", help="the run's folder (runs/NAME; without a clip runs/study)")
     study.add_argument("--masks", metavar="DIR", help="a COCO-panoptic folder, or a folder of label images")
-    study.add_argument("--families", "--family", nargs="+", type=words, metavar="NAME", help="default: nerv ffn; one frame: ffn")
-    study.add_argument("--seeds", nargs="+", type=int, metavar="N", help="fits per family (quick: 1 10; full: 1 10 20 30 40)")
-    study.add_argument("--profile", choices=("quick", "full"), help="how thorough (quick: at most 32 frames, 150 epochs)")
-    study.add_argument("--epochs", nargs="+", type=epochs, metavar="N", help="of video networks (image networks take 10/3 as "
-                       "many steps), or of each family: nerv=300 ffn=1000")  # fmt: skip
-    study.add_argument("--size", type=size, metavar="HxW", help="e.g. 128x256; default: short side 128, aspect kept")
-    study.add_argument("--frames", type=span, metavar="START:STOP:STEP", help="e.g. 0:120:4; default: evenly, at most 5 a second")
+    _of_a_clip(study)
     study.add_argument("--device", help="where networks are fitted: cpu (default) or cuda")
-    study.add_argument("--notebooks", nargs="+", metavar="NN", help="only these, by number or name")
     study.add_argument("-p", "--parameter", action="append", default=[], type=literal, metavar="NAME=VALUE",
                        help="for the notebooks")  # fmt: skip
     study.add_argument("--dry-run", action="store_true", help="print what would be done, with time and disk, and stop")
     study.add_argument("--figures", help="the shipped study: folder of figures and tables (figures/; with -p OUT/figures)")
     study.add_argument("--in-place", action="store_true", help="the shipped study: execute the notebooks over themselves")
     study.add_argument("--fresh", action="store_true", help="the shipped study: read no stored measurement, measure all anew")
+
+
+def _sweep(top: Parser) -> None:
+    sweep = top.command(
+        "sweep", commands.sweep, "study many clips, on many cores or a cluster, and what holds over them",
+        "xinc sweep --clips videos/*.mp4 --seeds 1 10 20 --cores 16 --out runs/sweep",
+        "Each clip gets a run folder in OUT, as xinc study makes it; Snakemake does what is missing, in parallel. Stopped or "
+        "killed, the same command goes on. What stands after -- goes to Snakemake. notebooks/SWEEP.md says more.",
+    )  # fmt: skip
+    sweep.add_argument(
+        "--clips", nargs="+", required=True, metavar="CLIP", help="videos, images, folders of frames, shipped clips"
+    )
+    sweep.add_argument("--out", default="runs/sweep", help="the sweep's folder (%(default)s)")
+    sweep.add_argument("--cores", type=int, metavar="N", help="to use at once; default: all of this machine")
+    sweep.add_argument("--executor", help="where jobs run: a Snakemake executor plugin, e.g. slurm; default: here")
+    _of_a_clip(sweep)
+    sweep.add_argument("--dry-run", action="store_true", help="print what would be done and stop; nothing is written")
+    step = top.command("step", commands.step, "do one step of a sweep, as Snakemake asks for it", "xinc step . fit NAME MODEL")
+    step.add_argument("out", help="the sweep's folder")
+    step.add_argument("step", choices=("clip", "fit", "trace", "notebook", "report", "summary"))
+    step.add_argument("names", nargs="+", metavar="NAME", help="of the video, and of its network or notebook")
+
+
+def _of_a_clip(command: Parser) -> None:
+    """What the study of one clip and of many have in common."""
+    command.add_argument(
+        "--families", "--family", nargs="+", type=words, metavar="NAME", help="default: nerv ffn; one frame: ffn"
+    )
+    command.add_argument("--seeds", nargs="+", type=int, metavar="N", help="fits per family (quick: 1 10; full: 1 10 20 30 40)")
+    command.add_argument("--profile", choices=("quick", "full"), help="how thorough (quick: at most 32 frames, 150 epochs)")
+    command.add_argument("--epochs", nargs="+", type=epochs, metavar="N", help="of video networks (image networks take 10/3 as "
+                         "many steps), or of each family: nerv=300 ffn=1000")  # fmt: skip
+    command.add_argument("--size", type=size, metavar="HxW", help="e.g. 128x256; default: short side 128, aspect kept")
+    command.add_argument(
+        "--frames", type=span, metavar="START:STOP:STEP", help="e.g. 0:120:4; default: evenly, at most 5 a second"
+    )
+    command.add_argument("--notebooks", nargs="+", metavar="NN", help="only these, by number or name")
 
 
 def _fit(top: Parser) -> None:

@@ -33,10 +33,7 @@ def _own_study(args, options: dict) -> None:
     from .plans import described, plan
     from .study import check_parameters
 
-    if "families" in options:
-        options["families"] = [family for words in options["families"] for family in words]
-    if "epochs" in options:
-        options["epochs"] = _epochs(options["epochs"])
+    options = _listed(options)
     made = plan(args.clip, args.out, notebooks=args.notebooks, **options)
     check_parameters(made.notebooks, dict(args.parameter))
     print(described(made), file=sys.stderr)
@@ -44,6 +41,31 @@ def _own_study(args, options: dict) -> None:
         from .runs import carry_out
 
         print(carry_out(made, dict(args.parameter)))
+
+
+def _listed(options: dict) -> dict:
+    """Families as one list, and epochs as one number or a number per family."""
+    if "families" in options:
+        options["families"] = [family for words in options["families"] for family in words]
+    if "epochs" in options:
+        options["epochs"] = _epochs(options["epochs"])
+    return options
+
+
+def sweep(args) -> None:
+    """The study of many clips."""
+    from .sweep import sweep
+
+    named = ("families", "seeds", "profile", "epochs", "size", "frames", "notebooks")
+    options = _listed({k: v for k in named if (v := getattr(args, k)) is not None})
+    print(sweep(args.clips, args.out, args.cores, args.executor, args.dry_run, args.further, **options).rstrip())
+
+
+def step(args) -> None:
+    """One step of a sweep."""
+    from .sweep import do_step
+
+    do_step(args.out, args.step, args.names)
 
 
 def _epochs(asked: list[tuple[str | None, int]]) -> int | dict[str, int]:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
@@ -48,6 +49,23 @@ def environment(**variables: str) -> Iterator[None]:
     finally:
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+@contextmanager
+def locked(path: str | Path, shared: bool = False, wait: bool = True) -> Iterator[IO]:
+    """Hold a lock file, alone or with others who share it; the lock goes with the process, however that ends, and with every
+    process that was handed the open file.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it and ``wait`` is False.
+    """
+    import fcntl
+
+    with Path(path).open("a+") as file:  # readable too: a network file system wants that of a shared lock
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        yield file
 
 
 def replace_file(path: str | Path, write: Callable[[Path], object]) -> None:

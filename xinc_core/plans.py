@@ -33,6 +33,7 @@ PROFILES = {
     "quick": Profile(32, 5.0, 150, (1, 10), 3, 10),
     "full": Profile(None, None, 300, (1, 10, 20, 30, 40), 8, 13),
 }
+RULES = ("paper", "first_order")  # every finding is measured under both
 WOULD_ADD = (
     "--profile full takes every frame, trains for twice as long, fits five seeds instead of two (intervals become narrow enough "
     "for verdicts), measures the first seed on eight frames instead of three, and adds notebooks 10 to 12"
@@ -174,9 +175,13 @@ def described(plan: Plan) -> str:
     lines = [f"{plan.source}: {plan.n_frames} frames ({plan.frames[0]}:{plan.frames[1] or ''}:{plan.frames[2]}), into {plan.out}"]
     lines += [f"  {'done' if done else f'{seconds / 60:5.1f} min'}  {what}" for what, seconds, done in steps]
     left = sum(seconds for _, seconds, done in steps if not done)
-    disk = sum(4.0 if family_class(f).for_video else 0.3 for f, _, _ in plan.fits()) + 0.1 * plan.n_frames + 25
-    lines += [f"about {left / 60:.0f} minutes on two CPU cores, about {disk:.0f} MB on disk"]
+    lines += [f"about {left / 60:.0f} minutes on two CPU cores, about {disk_mb(plan):.0f} MB on disk"]
     return "\n".join(lines + ([WOULD_ADD] if plan.profile == "quick" else []))
+
+
+def disk_mb(plan: Plan) -> float:
+    """About how much a study leaves on the disk, in MB."""
+    return sum(4.0 if family_class(f).for_video else 0.3 for f, _, _ in plan.fits()) + 0.1 * plan.n_frames + 25
 
 
 def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
@@ -194,4 +199,4 @@ def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
     return found
 
 
-__all__ = ["PROFILES", "WOULD_ADD", "Plan", "Profile", "described", "estimates", "plan"]
+__all__ = ["PROFILES", "RULES", "WOULD_ADD", "Plan", "Profile", "described", "disk_mb", "estimates", "plan"]

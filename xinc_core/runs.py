@@ -11,15 +11,14 @@ notebook from its beginning. Every file appears whole or not at all.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -31,11 +30,13 @@ from .datasets import open_clip, video_of
 from .findings import join_findings
 from .masks import load_masks
 from .models import family as family_class
-from .paths import environment, replace_file
+from .paths import environment, locked, replace_file
 from .plans import PROFILES, WOULD_ADD, Plan
 from .quality import evaluate
 from .study import Notebook, chosen_notebooks, execute_for
 from .training import DivergenceError, fit
+
+SECONDS = ".seconds.json"
 
 
 def carry_out(plan: Plan, parameters: dict | None = None, progress: bool = True) -> Path:
@@ -48,62 +49,99 @@ def carry_out(plan: Plan, parameters: dict | None = None, progress: bool = True)
     RuntimeError
         For a fit that diverges or a notebook that fails, naming it. What was done is kept.
     """
-    from .report import write_report
+    with at_work(plan):
+        say = _Teller(plan, progress)
+        clip = say.step("clip", lambda: take_clip(plan))
+        for fit in plan.fits():
+            say.step(fit_name(*fit), lambda f=fit: fit_network(plan, clip, *f, progress))
+        for notebook in chosen_notebooks(list(plan.notebooks)):
+            say.step(notebook.name, lambda n=notebook: run_notebook(plan, clip, n, parameters or {}))
+        return say.step("report", lambda: finish(plan, clip))
 
+
+@contextmanager
+def at_work(plan: Plan, shared: bool = False) -> Iterator[None]:
+    """Be in the run's folder, made if missing: its clips, models and results are found first, and figures go there.
+
+    shared : as one step beside others of the same study, which write other files; a whole run is alone.
+
+    Raises
+    ------
+    ValueError
+        If another run is at work in it.
+    """
     plan.out.mkdir(parents=True, exist_ok=True)
-    with _locked(plan.out), environment(XINC_RUN=str(plan.out.resolve())):
+    with _locked(plan.out, shared), environment(XINC_RUN=str(plan.out.resolve())):
         for folder in ("clips", "models", "results", "figures", "notebooks"):
             (plan.out / folder).mkdir(exist_ok=True)
-        say = _Teller(plan, progress)
-        clip = say.step("clip", lambda: _clip(plan))
-        for family, seed, mirrored in plan.fits():
-            what = f"fit {family}, seed {seed}" + (", mirrored" if mirrored else "")
-            say.step(what, lambda f=family, s=seed, m=mirrored: _fitted(plan, clip, f, s, m, progress))
-        series = chosen_notebooks(list(plan.notebooks))
-        for notebook in series:
-            say.step(notebook.name, lambda n=notebook: _executed(plan, clip, n, parameters or {}))
-        shutil.copyfile(join_findings(), plan.out / "findings.csv")
-        say.write(clip)
-        return say.step("report", lambda: write_report(plan.out))
+        yield
+
+
+def fit_name(family: str, seed: int, mirrored: bool) -> str:
+    """A fit in words."""
+    return f"fit {family}, seed {seed}" + (", mirrored" if mirrored else "")
+
+
+def timed(plan: Plan, what: str, do: Callable):
+    """Do a step and note in the run's folder how long it took, for the report; what it returns, and the seconds."""
+    start = time.monotonic()
+    found = do()
+    took = time.monotonic() - start
+    path = plan.out / SECONDS
+    with locked(plan.out / f"{SECONDS}.lock"):
+        seconds = _seconds(plan)
+        if took > 0.5 or what not in seconds:
+            replace_file(path, lambda f: f.write_text(json.dumps(seconds | {what: round(took, 1)}, indent=1)))
+    return found, took
+
+
+def finish(plan: Plan, clip: Clip) -> Path:
+    """Join the notebooks' tables, and write run.json and the report; the report's path."""
+    from .report import write_report
+
+    shutil.copyfile(join_findings(), plan.out / "findings.csv")
+    _write_facts(plan, clip)
+    return write_report(plan.out)
 
 
 class _Teller:
-    """Says a line per step, and keeps what the report tells of the run in run.json."""
+    """Says a line per step."""
 
     def __init__(self, plan: Plan, progress: bool):
-        self.plan, self.progress, self.path = plan, progress, plan.out / "run.json"
+        self.plan, self.progress = plan, progress
         self.number, self.of = 0, 2 + len(list(plan.fits())) + len(plan.notebooks)
-        try:
-            self.seconds = json.loads(self.path.read_text())["seconds"]
-        except (OSError, ValueError, KeyError):
-            self.seconds = {}
 
-    def step(self, what: str, do):
+    def step(self, what: str, do: Callable):
         self.number += 1
-        start = time.monotonic()
-        found = do()
-        took = time.monotonic() - start
-        if took > 0.5 or what not in self.seconds:
-            self.seconds[what] = round(took, 1)
+        found, took = timed(self.plan, what, do)
         if self.progress:
             tail = f": {found:.1f} dB" if isinstance(found, float) else ""
             print(f"[{self.number:2}/{self.of}] {what}{tail} ({took:.0f} s)", file=sys.stderr, flush=True)
         return found
 
-    def write(self, clip: Clip) -> None:
-        plan, header = self.plan, _header(self.plan)
-        about = dict(
-            name=clip.name, source=Path(plan.source).name, sha256=header["sha256"], checksum=clip.checksum,
-            size=list(clip.size), frames=len(clip), fps=clip.fps, taken=_taken(plan.frames, len(clip)),
-            segments=[asdict(s) for s in clip.segments.values()],
-        )  # fmt: skip
-        facts = dict(
-            clip=about, profile=plan.profile, families=plan.families, seeds=plan.seeds, command=plan.command,
-            epochs=plan.epochs, device=plan.device, seconds=self.seconds,
-            versions=dict(xinc=_version(), torch=torch.__version__, python=platform.python_version()),
-            would_add=WOULD_ADD if plan.profile == "quick" else "",
-        )  # fmt: skip
-        replace_file(self.path, lambda f: f.write_text(json.dumps(facts, indent=1)))
+
+def _seconds(plan: Plan) -> dict[str, float]:
+    try:
+        return json.loads((plan.out / SECONDS).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_facts(plan: Plan, clip: Clip) -> None:
+    """What the report tells of the run, to run.json."""
+    header = _header(plan)
+    about = dict(
+        name=clip.name, source=Path(plan.source).name, sha256=header["sha256"], checksum=clip.checksum,
+        size=list(clip.size), frames=len(clip), fps=clip.fps, taken=_taken(plan.frames, len(clip)),
+        segments=[asdict(s) for s in clip.segments.values()],
+    )  # fmt: skip
+    facts = dict(
+        clip=about, profile=plan.profile, families=plan.families, seeds=plan.seeds, command=plan.command,
+        epochs=plan.epochs, device=plan.device, seconds=_seconds(plan),
+        versions=dict(xinc=_version(), torch=torch.__version__, python=platform.python_version()),
+        would_add=WOULD_ADD if plan.profile == "quick" else "",
+    )  # fmt: skip
+    replace_file(plan.out / "run.json", lambda f: f.write_text(json.dumps(facts, indent=1)))
 
 
 def _taken(frames: tuple[int, int | None, int], n: int) -> str:
@@ -114,7 +152,7 @@ def _taken(frames: tuple[int, int | None, int], n: int) -> str:
     return f"{'every frame' if step == 1 else f'one frame in {step}'} from {start} to {start + (n - 1) * step}"
 
 
-def _clip(plan: Plan) -> Clip:
+def take_clip(plan: Plan) -> Clip:
     """The frames that the plan takes, written once; refuses a folder that holds others."""
     path = plan.out / "clips" / f"{plan.name}.safetensors"
     asked = dict(sha256=_digest(plan.source), frames=list(plan.frames), size=plan.size and list(plan.size), masks=plan.masks)
@@ -123,14 +161,19 @@ def _clip(plan: Plan) -> Clip:
         if held != asked:
             other = ", ".join(k for k in asked if held[k] != asked[k])
             raise ValueError(f"{str(plan.out)!r} holds a study with other {other}; name another folder with --out, or delete it")
-        return load_clip(path)
+        return kept_clip(plan)
     start, stop, step = plan.frames
     clip = open_clip(plan.source, start, stop, step, plan.size)
     if plan.masks:
         clip = load_masks(plan.masks, clip)
     clip = replace(clip, name=plan.name, flow=None)
     save_clip(clip, path, **asked)
-    return load_clip(path)
+    return kept_clip(plan)
+
+
+def kept_clip(plan: Plan) -> Clip:
+    """The frames that were taken, without a look at where they came from."""
+    return load_clip(plan.out / "clips" / f"{plan.name}.safetensors")
 
 
 def _header(plan: Plan) -> dict:
@@ -153,7 +196,7 @@ def _digest(source: str) -> str:
     return digest.hexdigest()
 
 
-def _fitted(plan: Plan, clip: Clip, family: str, seed: int, mirrored: bool, progress: bool) -> float:
+def fit_network(plan: Plan, clip: Clip, family: str, seed: int, mirrored: bool, progress: bool = False) -> float:
     """Fit a network and keep it, unless it is there; its PSNR in dB."""
     path, epochs = plan.model_path(family, seed, mirrored), plan.epochs[family]
     if path.exists() and (header := read_header(path))["epochs"] == epochs and header["clip_checksum"] == clip.checksum:
@@ -174,9 +217,9 @@ def _fitted(plan: Plan, clip: Clip, family: str, seed: int, mirrored: bool, prog
     return psnr
 
 
-def _executed(plan: Plan, clip: Clip, notebook: Notebook, parameters: dict) -> None:
+def run_notebook(plan: Plan, clip: Clip, notebook: Notebook, parameters: dict | None = None) -> None:
     """Run one notebook on the clip, unless it was run with the same source, parameters and networks."""
-    asked = own_parameters(plan, clip) | parameters
+    asked = own_parameters(plan, clip) | (parameters or {})
     target = plan.out / "notebooks" / notebook.path.name
     models = [read_header(p) for p in sorted((plan.out / "models").glob("*.safetensors"))]
     key = [notebook.path.read_text(), asked, models, clip.checksum, _version()]
@@ -194,12 +237,12 @@ def own_parameters(plan: Plan, clip: Clip) -> dict:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the lock goes with the process, however that ends."""
-    with (folder / ".lock").open("a") as file:
+def _locked(folder: Path, shared: bool = False) -> Iterator[None]:
+    """Hold the folder for this process, alone or beside others who share it."""
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            held.enter_context(locked(folder / ".lock", shared, wait=False))
+        except BlockingIOError:
             raise ValueError(f"another run is at work in {str(folder)!r}; wait for it, or name another --out") from None
         yield
 
@@ -210,4 +253,15 @@ def _version() -> str:
     return version("xinc-core")
 
 
-__all__ = ["carry_out", "own_parameters"]
+__all__ = [
+    "at_work",
+    "carry_out",
+    "finish",
+    "fit_name",
+    "fit_network",
+    "kept_clip",
+    "own_parameters",
+    "run_notebook",
+    "take_clip",
+    "timed",
+]

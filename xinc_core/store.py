@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from .paths import replace_file, results
+from .paths import locked, replace_file, results
 
 
 def remembered(finding: str, clip: str, label: str, key: dict, compute: Callable[[], dict]) -> dict:
@@ -23,8 +23,9 @@ def remembered(finding: str, clip: str, label: str, key: dict, compute: Callable
     entry = store.get(label)
     if entry is None or entry["key"] != digest:
         entry = dict(key=digest, value={a: {k: _packed(v) for k, v in found.items()} for a, found in compute().items()})
-        store = _read(path) | {label: entry}  # read again: another process may have stored its own meanwhile
-        replace_file(path, lambda f: f.write_text(_written(store)))
+        with locked(path.parent / ".lock"):  # another process may have stored its own meanwhile, or be about to
+            store = _read(path) | {label: entry}
+            replace_file(path, lambda f: f.write_text(_written(store)))
     return {layer: {k: _unpacked(v) for k, v in found.items()} for layer, found in entry["value"].items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..paths import figures, replace_file
@@ -114,7 +114,7 @@ def save_findings(number: str, rows: Iterable[dict]) -> list[dict]:
     strange = {row["finding"] for row in rows} - {*FINDINGS} | {row["statistic"] for row in rows} - known
     if strange:
         raise ValueError(f"not in the lists of findings and statistics: {', '.join(sorted(strange))}")
-    replace_file(figures() / f"{number}_findings.csv", lambda f: _write(f, rows))
+    replace_file(figures() / f"{number}_findings.csv", lambda f: write_rows(f, rows))
     return rows
 
 
@@ -130,15 +130,16 @@ def read_findings() -> list[dict]:
 def join_findings() -> Path:
     """Join the notebooks' tables to ``figures/findings.csv``."""
     rows, path = read_findings(), figures() / "findings.csv"
-    replace_file(path, lambda f: _write(f, rows))
+    replace_file(path, lambda f: write_rows(f, rows))
     return path
 
 
-def _write(path: Path, rows: list[dict]) -> None:
+def write_rows(path: Path, rows: Iterable[dict], columns: Sequence[str] = COLUMNS) -> None:
+    """Write rows as CSV; values that do not apply are empty."""
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({c: _text(row.get(c, "")) for c in columns} for row in rows)
 
 
 def _text(value) -> str:

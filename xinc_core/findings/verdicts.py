@@ -86,13 +86,19 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
 
 def per_fit(table: pd.DataFrame, variant: str = "trained") -> pd.DataFrame:
     """Means over frames: one row per layer and seed, a column per statistic; the untrained network's as ``untrained_…``,
-    without biases too where that was measured."""
+    without biases too where that was measured.
+
+    A table with a column ``video`` is averaged on, over the seeds of each video: videos then take the place of seeds.
+    """
     bare = f"untrained {variant}"
     untrained = bare if (table.variant == bare).any() else "untrained"
 
     def means(which):
-        part = table[table.variant == which]
-        return part.pivot_table(index=["layer", "seed"], columns="statistic", values="value", sort=False)
+        part, units = table[table.variant == which], [u for u in ("video", "seed") if u in table]
+        found = part.pivot_table(index=["layer", *units], columns="statistic", values="value", sort=False)
+        if len(units) == 1 or found.empty:
+            return found
+        return found.groupby(level=["layer", "video"], sort=False).mean().rename_axis(["layer", "seed"])
 
     return means(variant).join(means(untrained).add_prefix("untrained_"))
 
@@ -169,7 +175,7 @@ def _hangs_on_the_bias(claim: Claim, layer: pd.DataFrame) -> bool:
     bare = layer[layer.variant == "no bias"]
     if bare.empty:
         return False
-    same = layer.merge(bare[["seed", "frame"]].drop_duplicates())
+    same = layer.merge(bare[[k for k in ("video", "seed", "frame") if k in layer]].drop_duplicates())
     return claim.state(per_fit(same)) != claim.state(per_fit(same, "no bias"))
 
 
