@@ -363,9 +363,9 @@ def units():
                     continue
                 if finding in (pruning, bits) and "-s" not in label:
                     continue  # seed 1 is also trained further, which ends elsewhere on another machine
-                model, rule, variant, frame = label.replace("no bias", "no_bias").split(" ")
+                model, rule, *variant, frame = label.split(" ")
                 clip = path.stem.removeprefix(f"{finding.NAME}-")
-                about = (clip, model, rule, variant.replace("_", " "), int(frame))
+                about = (clip, model, rule, " ".join(variant), int(frame))
                 stored.setdefault((finding, model.split("-")[0], rule), []).append((about, entry["value"]))
     random = np.random.default_rng(0)
     for (finding, family, rule), found in stored.items():
@@ -377,7 +377,7 @@ def units():
 def test_stored_results_are_what_comes_out_today(finding, about, stored, monkeypatch):
     monkeypatch.delenv("XINC_RESULTS")
     clip, model, rule, variant, frame = about
-    seed = int(model.rsplit("-s", 1)[1]) if "-s" in model.removeprefix("nerv-shapes").removeprefix("ffn-shapes") else 1
+    seed = xc.list_models()[model]["seed"]
     unit = results.Unit(clip, model.split("-")[0], seed, rule, variant, frame)
     assert unit.model == model
     found = results.compute(finding, xc.load_clip(clip), unit)
