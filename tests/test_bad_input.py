@@ -36,6 +36,8 @@ def write_video(path, frames, codec="ffv1", pix="bgr0", source="rgb24", times=No
         stream = container.add_stream(codec, rate=10, options=options)
         stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], pix
         stream.bit_rate = 4_000_000
+        if times:
+            stream.codec_context.time_base = Fraction(1, 1000)
         if turn:
             stream.set_display_rotation(turn)
         for i, frame in enumerate(frames):

@@ -349,7 +349,7 @@ def safetensors(tensors, metadata):
 
 
 def claiming(**config):
-    return safetensors({"x": ("F32", [1], b"\0" * 4)}, dict(family="nerv", config=json.dumps(config)))
+    return safetensors({"x": ("F32", [1], b"\0" * 4)}, dict(about=json.dumps(dict(family="nerv", config=config))))
 
 
 def xinc(facts, body=b""):
@@ -406,6 +406,8 @@ CRAFTED = {
     "model-levels.safetensors": lambda _: claiming(size=[16, 32], n_frames=3, levels=2**30),
     "model-strides.safetensors": lambda _: claiming(size=[16, 32], n_frames=3, strides=[0, 2, 2]),
     "model-words.safetensors": lambda _: claiming(size="large", n_frames="many"),
+    "model-deep.safetensors": lambda _: safetensors({}, dict(about="[" * 100_000)),
+    "model-broken.safetensors": lambda _: safetensors({}, dict(about='{"family": "nerv"')),
     "model-list.safetensors": lambda _: safetensors({}, dict(family="[1]", config="[1]")),
     "equal.xinc": lambda _: one_symbol(4 * 10**9),
     "deflated.xinc": lambda _: packing.MAGIC + struct.pack("<I", 1 << 20) + zlib.compress(b" " * 10**9, 9),

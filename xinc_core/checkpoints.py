@@ -63,14 +63,17 @@ def read_header(path: str | Path) -> dict:
     with _opened(path) as file:
         header = file.metadata() or {}
     if "about" in header:
-        return json.loads(header["about"])
+        about = _parsed(header["about"])
+        if not isinstance(about, dict):
+            raise ValueError(f"{str(path)!r} has a header that cannot be read; was it written by save_model?")
+        return about
     return {k: _parsed(v) for k, v in header.items() if k != "format"}
 
 
 def _parsed(text: str):
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
