@@ -73,11 +73,11 @@ def test_a_clip_never_takes_the_name_of_a_shipped_one(tmp_path):
 
 
 def test_the_command_in_the_report_asks_for_the_same_plan(film, tmp_path):
-    made = planned(film, out=tmp_path, frames=slice(0, 6, 2), seeds=[3], size=(32, 48), epochs=7)
+    made = planned(film, out=tmp_path, frames=slice(0, 6, 2), seeds=[3], size=(32, 48), epochs=7, notebooks=["00", "03"])
     args = cli.parser().parse(made.command.split()[1:])
     again = planned(args.clip, out=args.out, frames=args.frames, seeds=args.seeds, size=args.size, epochs=dict(args.epochs),
-                    families=[f for w in args.families for f in w], profile=args.profile)  # fmt: skip
-    assert again == made
+                    families=[f for w in args.families for f in w], profile=args.profile, notebooks=args.notebooks)  # fmt: skip
+    assert again == made and "--notebooks" not in planned(film).command
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(film, tmp_path, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -79,6 +79,8 @@ class Plan:
         words += ["--seeds", *map(str, self.seeds), "--epochs", *(f"{f}={n}" for f, n in self.epochs.items())]
         words += ["--size", "x".join(map(str, self.size))] if self.size else []
         words += ["--masks", self.masks] if self.masks else []
+        usual = _series(self.families, None, PROFILES[self.profile])
+        words += ["--notebooks", *(name[:2] for name in self.notebooks)] if self.notebooks != usual else []
         words += ["--device", self.device] if self.device != "cpu" else []
         return " ".join(f'"{w}"' if " " in w else w for w in words)
 
@@ -131,12 +133,17 @@ def plan(
     trained = {family: _epochs(family, epochs or chosen.epochs, chosen.epochs) for family in families}
     if min(trained.values()) < 1 or len(set(seeds or [0])) != len(seeds or [0]):
         raise ValueError(f"a study takes at least one epoch and seeds that differ, not epochs={epochs}, seeds={seeds}")
-    series = chosen_notebooks(notebooks) if notebooks else chosen_notebooks(None)[: chosen.notebooks]
-    fitting = [b.name for b in series if not b.needs_video or any(family_class(f).for_video for f in families)]
     return Plan(
         source, Path(out or Path("runs") / name), name, (taken.start or 0, taken.stop, taken.step or 1), n, size, masks,
-        families, tuple(seeds or chosen.seeds), trained, profile, device, tuple(fitting),
+        families, tuple(seeds or chosen.seeds), trained, profile, device, _series(families, notebooks, chosen),
     )  # fmt: skip
+
+
+def _series(families: Sequence[str], names: list[str] | None, profile: Profile) -> tuple[str, ...]:
+    """The notebooks that were named, else the profile's; without those that need a video network where there is none."""
+    series = chosen_notebooks(names) if names else chosen_notebooks(None)[: profile.notebooks]
+    video = any(family_class(f).for_video for f in families)
+    return tuple(book.name for book in series if video or not book.needs_video)
 
 
 def _epochs(family: str, asked: int | dict[str, int], usual: int) -> int:
