@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .regional import Regional
 from .rules import Box, Rule, Subset, Traced, whole
 
 STREAM_BYTES = 2**23  # maps per step of a reduction: small enough to stay in the processor's cache
@@ -84,16 +85,19 @@ class LayerMaps:
 
         Several partitions are summed in one pass; their regions stand side by side.
         """
-        member = torch.cat([self._members(part) for part in ([labels] if isinstance(labels, Tensor) else labels)], 1)
-        out = torch.zeros(len(self), member.shape[-1], dtype=torch.float64, device=self._device)
+        regions, n_regions = [], 0
+        for part in [labels] if isinstance(labels, Tensor) else labels:
+            regions.append(self._checked(part) + n_regions)
+            n_regions = int(regions[-1].max()) + 1
+        out = torch.zeros(len(self), n_regions, dtype=torch.float64, device=self._device)
         for pixels, maps in self.tiles("region sums"):
-            part = member[pixels]
+            sums = Regional(torch.stack(regions)[:, pixels], n_regions, like=self.traced.x)
             for neurons, values in maps:
-                out[neurons] += values @ part
+                out[neurons] += sums(values)
         return out
 
-    def _members(self, labels: Tensor) -> Tensor:
-        """Which pixel belongs to which region, (H·W, R) of zeros and ones."""
+    def _checked(self, labels: Tensor) -> Tensor:
+        """The region of each pixel, (H·W,) int64."""
         if tuple(labels.shape) != self.shape[1:]:
             raise ValueError(f"labels are {tuple(labels.shape)}, the maps {self.shape[1:]}")
         if labels.is_floating_point() or labels.min() < 0 or labels.max() >= MOST_REGIONS:
@@ -101,7 +105,7 @@ class LayerMaps:
                 f"regions are whole numbers from 0 to at most {MOST_REGIONS - 1}, not {float(labels.min()):g} to "
                 f"{float(labels.max()):g}; labels.unique(return_inverse=True)[1] numbers them"
             )
-        return torch.nn.functional.one_hot(labels.flatten().long()).to(self._device, self._rule.traced.x.dtype)
+        return labels.flatten().long().cpu()
 
     @torch.no_grad()
     def tensor(self) -> Tensor:

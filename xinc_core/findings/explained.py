@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..maps import LayerMaps
+from ..regional import Regional
 from .scene import Scene
 
 FLAT = 0.01  # maps whose deviation is below this share of their mean are counted, not scored
@@ -38,6 +39,11 @@ class Regions:
             parts.append(F.one_hot(numbers.flatten()))
             columns[name] = slice(start, start := start + parts[-1].shape[1])
         return cls(torch.cat(parts, 1).float(), columns, tuple(numbers.shape))
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """The column of each pixel under each partition, (n_partitions, P)."""
+        return torch.stack([self.member[:, own].argmax(1) + own.start for own in self.columns.values()])
 
     @cached_property
     def areas(self) -> Tensor:
@@ -95,13 +101,13 @@ class Sums:
 
 
 def sums_of(layer: LayerMaps, regions: Regions) -> Sums:
-    """Region sums, squares and totals in one pass; one matrix product per chunk for all partitions."""
+    """Region sums, squares and totals in one pass, all partitions at once."""
     sums = torch.zeros(len(layer), regions.member.shape[1], dtype=torch.float64)
     squares, totals = torch.zeros(2, len(layer), dtype=torch.float64)
     for pixels, maps in layer.tiles("region sums"):
-        part = regions.member[pixels].to(layer.traced.x)
+        over = Regional(regions.labels[:, pixels], sums.shape[1], like=layer.traced.x)
         for neurons, values in maps:
-            sums[neurons] += (values @ part).double().cpu()
+            sums[neurons] += over(values).cpu()
             totals[neurons] += values.sum(1).double().cpu()
             squares[neurons] += values.square_().sum(1).double().cpu()
     return Sums(sums, squares, totals, layer.shape[1] * layer.shape[2])
