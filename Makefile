@@ -17,7 +17,7 @@ lab: .venv/ready
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
 bench: .venv/ready
-	PYTHONPATH=tests $(BIN)/python -m bench
+	TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench
 
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -69,9 +69,9 @@ def tail(model, index):
     return picture
 
 
-def first_order_map(model, index, neuron, frame=0):
+def first_order_map(model, index, neuron, frame=0, seen=None):
     """J·d_n by forward-mode differentiation: (3, H, W)."""
-    x = inputs_of(model, frame)[index]
+    x = (seen or inputs_of(model, frame))[index]
     z = model.layers()[index].linear(x)
     return torch.func.jvp(tail(model, index), (z,), (share(model, index, neuron, x),))[1]
 

@@ -19,7 +19,7 @@ from xinc_core.models import family, position
 
 STATISTICS = {
     "totals and heatmap": lambda maps: (maps.totals(), maps.heatmap()),
-    "four partitions": lambda maps: maps.region_sums(partitions(maps.shape[1:])),
+    "four partitions": lambda maps, labels: maps.region_sums(labels),
     "one neuron": lambda maps: maps[len(maps) // 2],
     "fluctuation": lambda maps, before: fluctuation(before, maps),
 }
@@ -43,11 +43,13 @@ class Job:
         channels = max(1, round(self.share * layer.traced.layer.c_out))
         return layer.sample(channels, seed=0) if self.share < 1 else layer
 
-    def ready(self) -> list[LayerMaps]:
-        """What the statistic takes: the layer at a frame, and at the frame before it where two are compared."""
-        return [self.maps(), self.maps(0)] if self.statistic == "fluctuation" else [self.maps()]
+    def ready(self) -> list:
+        """What the statistic takes: the layer at a frame, and the partitions or the layer at the frame before it."""
+        maps = self.maps()
+        more = {"four partitions": lambda: partitions(maps.shape[1:]), "fluctuation": lambda: self.maps(0)}
+        return [maps, more[self.statistic]()] if self.statistic in more else [maps]
 
-    def run(self, ready: list[LayerMaps]):
+    def run(self, ready: list):
         """The statistic, waited for."""
         found = STATISTICS[self.statistic](*ready)
         if self.device != "cpu":
