@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .regional import Regional
+from .regional import Regional, side_by_side
 from .rules import Box, Rule, Subset, Traced, whole
 
 STREAM_BYTES = 2**23  # maps per step of a reduction: small enough to stay in the processor's cache
-MOST_REGIONS = 4096
 WORK_BYTES = 256e6  # working memory of a rule, which decides into how many tiles a large picture is cut
 
 
@@ -85,27 +84,13 @@ class LayerMaps:
 
         Several partitions are summed in one pass; their regions stand side by side.
         """
-        regions, n_regions = [], 0
-        for part in [labels] if isinstance(labels, Tensor) else labels:
-            regions.append(self._checked(part) + n_regions)
-            n_regions = int(regions[-1].max()) + 1
+        regions, n_regions = side_by_side([labels] if isinstance(labels, Tensor) else labels, self.shape[1:])
         out = torch.zeros(len(self), n_regions, dtype=torch.float64, device=self._device)
         for pixels, maps in self.tiles("region sums"):
-            sums = Regional(torch.stack(regions)[:, pixels], n_regions, like=self.traced.x)
+            sums = Regional(regions[:, pixels], n_regions, like=self.traced.x)
             for neurons, values in maps:
                 out[neurons] += sums(values)
         return out
-
-    def _checked(self, labels: Tensor) -> Tensor:
-        """The region of each pixel, (H·W,) int64."""
-        if tuple(labels.shape) != self.shape[1:]:
-            raise ValueError(f"labels are {tuple(labels.shape)}, the maps {self.shape[1:]}")
-        if labels.is_floating_point() or labels.min() < 0 or labels.max() >= MOST_REGIONS:
-            raise ValueError(
-                f"regions are whole numbers from 0 to at most {MOST_REGIONS - 1}, not {float(labels.min()):g} to "
-                f"{float(labels.max()):g}; labels.unique(return_inverse=True)[1] numbers them"
-            )
-        return labels.flatten().long().cpu()
 
     @torch.no_grad()
     def tensor(self) -> Tensor:

@@ -6,10 +6,13 @@ per partition, however many regions it has. The first is cheaper for a few regio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MOST_REGIONS = 4096
 FEW = 32  # regions up to which the product is cheaper
 TURNED = 32  # maps that are turned pixel by pixel together: what stays in the cache
 RUN = 512  # pixels that are added in the maps' own precision, before float64 takes over
@@ -42,3 +45,19 @@ class Regional:
         turned = (few.T.contiguous() for few in values.split(TURNED))
         runs = [F.embedding_bag(self.pixels, few, self.starts, mode="sum") for few in turned]
         return torch.cat(runs, 1).double().T @ self.owned
+
+
+def side_by_side(partitions: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, int]:
+    """Partitions of integer labels (H, W), renumbered so that no two share a number: (n_partitions, H·W), how many regions."""
+    regions, n_regions = [], 0
+    for labels in partitions:
+        if tuple(labels.shape) != size:
+            raise ValueError(f"labels are {tuple(labels.shape)}, the maps {size}")
+        if labels.is_floating_point() or labels.min() < 0 or labels.max() >= MOST_REGIONS:
+            raise ValueError(
+                f"regions are whole numbers from 0 to at most {MOST_REGIONS - 1}, not {float(labels.min()):g} to "
+                f"{float(labels.max()):g}; labels.unique(return_inverse=True)[1] numbers them"
+            )
+        regions.append(labels.flatten().long().cpu() + n_regions)
+        n_regions = int(regions[-1].max()) + 1
+    return torch.stack(regions), n_regions

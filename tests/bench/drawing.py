@@ -42,7 +42,7 @@ def layers(rows: list[dict]) -> plt.Figure:
         ax.set(yscale="log", xticks=range(len(names)), xticklabels=[f"{f}\n{layer}" for f, layer in names], title=statistic)
         ax.set_xlim(-0.5, len(names) - 0.5)
         ax.tick_params(axis="x", labelsize="small", rotation=45)
-    axes[0].set_ylabel("time, multiples of writing the layer's maps once")
+    axes[0].set_ylabel("time / writing the layer's maps once")
     axes[-1].legend(frameon=False, fontsize="small")
     fig.suptitle("Time for all neurons of a layer, against the time that writing their maps would take", fontsize="medium")
     return plots.save(fig, "bench_layers")
@@ -61,11 +61,16 @@ def growth(by_size: list[dict], by_parameters: list[dict]) -> plt.Figure:
                 ax.plot([r[x] for r in own], [r[y] for r in own], label=f"{plots.RULE_NAMES[rule]}, {layer}", **look)
         axes[1, column].axhline(1024, color="0.35", lw=1.5, ls=":")
         axes[1, column].set_xlabel(label)
-    for ax in axes.flat:
-        ax.set(xscale="log", yscale="log")
+        for ax in axes[:, column]:
+            at = sorted({r[x] for r in rows})
+            ax.set(xscale="log", yscale="log", xticks=at, xticklabels=[f"{n / 1e6:.2g} M" for n in at])
+            ax.minorticks_off()
     axes[0, 0].set(ylabel="time for the layer (s)", title="NeRV, larger pictures")
     axes[0, 1].set(title="NeRV at 128×256, more parameters")
-    axes[1, 0].set_ylabel("memory above trace() (MB); dotted: 1 GB")
-    axes[0, 0].legend(frameon=False, fontsize="small")
-    fig.suptitle("Totals and heatmap of a layer, from a seeded 5 % of its channels; time scaled to all", fontsize="medium")
+    axes[1, 0].set_ylabel("memory (MB); dotted: 1 GB")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+    fig.suptitle(
+        "Totals and heatmap of a layer, from a seeded 5 % of its channels; time scaled to all; memory above trace()",
+        fontsize="medium",
+    )
     return plots.save(fig, "bench_growth")

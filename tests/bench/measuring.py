@@ -100,7 +100,7 @@ def measured(job: Job, most: int = 5, budget: float = 3.0) -> dict[str, float]:
     The process comes from a server that has imported everything and computed nothing.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "xinc_core", "xinc_core.findings.motion"])
+    context.set_forkserver_preload(["xinc_core.plots", "xinc_core.findings.motion"])
     with context.Pool(1, maxtasksperchild=1) as pool:
         return pool.apply(_measure, (job, most, budget, torch.get_num_threads()))
 
