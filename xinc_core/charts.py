@@ -28,7 +28,7 @@ def judged(rows: list[dict], claim, clip: str):
     drawn = {c: [y for y in layers if any((y, r, c.statistic) in cell for r in plots.RULE_NAMES)] for c in conditions}
     widths = [max(3.4, 0.6 * len(names)) for names in drawn.values()]
     fig, axes = plt.subplots(1, len(conditions), figsize=(sum(widths), 3.6), width_ratios=widths, squeeze=False)
-    for ax, (condition, names) in zip(axes[0], drawn.items()):
+    for ax, width, (condition, names) in zip(axes[0], widths, drawn.items()):
         for number, rule in enumerate(plots.RULE_NAMES):
             spots = [(x + 0.24 * number - 0.12, layer) for x, layer in enumerate(names)]
             _points(ax, [(x, cell.get((y, rule, condition.statistic))) for x, y in spots], plots.RULE_COLORS[rule])
@@ -54,7 +54,7 @@ def judged(rows: list[dict], claim, clip: str):
         known = f"untrained: {known}" if against.startswith("untrained_") else known
         ax.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
         ax.set_ylabel(textwrap.fill(STATISTICS[condition.statistic], 34), fontsize="small")
-        ax.set_title(textwrap.fill(f"holds {sign}: {known}", 44), fontsize="small")
+        ax.set_title(textwrap.fill(f"holds {sign}: {known}", int(10.5 * width)), fontsize="small")
         ax.tick_params(axis="x", rotation=30)
     marks = [
         plt.Line2D([], [], color=plots.RULE_COLORS[r], marker="o", ls="", label=plots.RULE_NAMES[r])
