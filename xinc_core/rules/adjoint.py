@@ -25,7 +25,7 @@ class Adjoint:
 
     def __init__(self, traced: Traced, cells: Box, places: tuple[range, range]):
         self.traced, self.cells, self.places = traced, cells, places
-        self._matrices: dict = {}
+        self._matrices, self._cells = {}, {}
         self._painted, self._starts = None, {}
         self.seen = [{at: seen(traced.layers, at) for at in axis} for axis in places]  # per axis, per place: a window per grid
         slopes = [None, *(self._slope(m) for m in range(1, len(traced.layers) - 1))]
@@ -77,13 +77,15 @@ class Adjoint:
 
     def cells_seen(self, axis: int, q: int) -> list[tuple[int, int]]:
         """For each place along an axis: the first cell, from the pixel's own, whose sub-pixel q it sees, and how many."""
-        s, found = self.traced.layer.stride, []
-        q = divmod(q, s)[axis]
-        for windows in self.seen[axis].values():
-            start, size = windows[0]
-            first = -((q - start) // s)
-            found.append((first, (start + size - 1 - q) // s - first + 1))
-        return found
+        if (axis, q) not in self._cells:
+            s, found = self.traced.layer.stride, []
+            mine = divmod(q, s)[axis]
+            for windows in self.seen[axis].values():
+                start, size = windows[0]
+                first = -((mine - start) // s)
+                found.append((first, (start + size - 1 - mine) // s - first + 1))
+            self._cells[axis, q] = found
+        return self._cells[axis, q]
 
     def _steps(self, m: int) -> int:
         """How many pixels of layer m's output grid a cell has along each side."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from .adjoint import Adjoint, seen, slope
 from .base import Box, Rule, coarser, crop, extent, whole
 
-PATCH_FLOATS = 8e6  # of J, for a batch of output channels
+PATCH_FLOATS = 5e6  # of J, for a batch of output channels
 CACHED_FLOATS = 4e5  # of maps in the making: small enough to stay in the processor's cache
 
 
