@@ -73,7 +73,7 @@ class FirstOrderColumns(Rule):
         return self._jacobian
 
     def floats_per_pixel(self) -> int:
-        return 3 * max(layer.c_out for layer in self.traced.layers)
+        return 12 * max(layer.c_out for layer in self.traced.layers)  # J, on its way too, and the gradients of a group
 
 
 class FirstOrderKernels(Rule):
