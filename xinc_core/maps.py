@@ -143,6 +143,7 @@ class LayerMaps:
             for box in tiles:
                 order = self._rule.order(box).flatten()
                 yield order + box[0][0] * self.shape[2], self._groups(box, len(order), bar)
+        self._rule.forget()
 
     @torch.no_grad()
     def _groups(self, box: Box, n_pixels: int, bar) -> Iterator[tuple[Tensor, Tensor]]:

@@ -93,9 +93,12 @@ class Rule:
         """Signed colour channels: (k, 3, h, w)."""
         raise ValueError("this rule's maps of this layer have no colour channels; use rule='first_order' or 'ablation'")
 
-    def groups(self, most: int) -> Iterator[Tensor]:
-        """All neurons, at most ``most`` at a time, in the groups that are cheapest to compute together."""
-        return iter(self.neurons.split(max(1, most)))
+    def groups(self, most: int, among: Tensor | None = None) -> Iterator[Tensor]:
+        """All neurons, or those of ``among``, at most ``most`` at a time, in the groups that are cheapest to compute together."""
+        return iter((self.neurons if among is None else among).split(max(1, most)))
+
+    def forget(self) -> None:
+        """Give up what was kept for a pass over the layer."""
 
     def floats_per_pixel(self) -> int:
         """Working memory of ``maps`` besides the maps: how many numbers per picture pixel; used to choose tiles."""
@@ -108,7 +111,7 @@ class Subset(Rule):
     def __init__(self, rule: Rule, positions: Tensor):
         self.rule, self.traced, self.together = rule, rule.traced, rule.together
         self.positions, self.neurons = positions, rule.neurons[positions]
-        self.order, self.floats_per_pixel = rule.order, rule.floats_per_pixel
+        self.order, self.forget, self.floats_per_pixel = rule.order, rule.forget, rule.floats_per_pixel
 
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
         return self.rule.maps(self.positions[neurons], box)
@@ -119,13 +122,11 @@ class Subset(Rule):
     def color(self, neurons: Tensor, box: Box) -> Tensor:
         return self.rule.color(self.positions[neurons], box)
 
-    def groups(self, most: int) -> Iterator[Tensor]:
+    def groups(self, most: int, among: Tensor | None = None) -> Iterator[Tensor]:
         number = torch.full((len(self.rule.neurons),), -1)
         number[self.positions] = torch.arange(len(self.positions))
-        for group in self.rule.groups(len(self.rule.neurons)):
-            mine = number[group]
-            if (mine >= 0).any():
-                yield from mine[mine >= 0].split(max(1, most // self.together) * self.together)
+        chosen = self.positions if among is None else self.positions[among]
+        return (number[group] for group in self.rule.groups(most, chosen))
 
 
 def whole(size: Sequence[int]) -> Box:

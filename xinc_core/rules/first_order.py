@@ -5,23 +5,26 @@ Jacobian of the picture with respect to that pre-activation output: weight × gr
 
 Columns (FFN): J is pixelwise; one backward pass per colour gives x_j(p)·∂I_c(p)/∂x_j(p) for every neuron at once.
 
-Kernels (NeRV): J is local. A cell u of pre-shuffle channel o' reaches a small window of the picture, whose content does
-not depend on the input channel i. So the windows of all cells are computed once per o', as a batch of patches sent
-through the linearised tail (every later convolution times the activation's slope); then the map of kernel (i, o') is
-Σ_u d_{(i,o')}(u)·window(u). Cells whose windows overlap are summed by one small matrix product per cell of the picture.
+Kernels (NeRV): J is local. A pixel sees a small window of the layer's output grid, the same for all input channels i. So J is
+computed once per output channel o' (:mod:`.adjoint`); the map of kernel (i, o') is Σ_u d_{(i,o')}(u)·J(u) over the few cells u that
+a pixel sees. Pixels at the same place of their cells see the same neighbours: maps are kept by place first and cell second.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Box, Rule, coarser, crop, extent, window
+from .adjoint import Adjoint, seen, slope
+from .base import Box, Rule, coarser, crop, extent, whole
 
-PATCH_FLOATS = 4e6  # working size of a batch of patches
+PATCH_FLOATS = 5e6  # of J, for a batch of output channels
+CACHED_FLOATS = 4e5  # of maps in the making: small enough to stay in the processor's cache
 
 
 class FirstOrderColumns(Rule):
@@ -70,7 +73,7 @@ class FirstOrderColumns(Rule):
         return self._jacobian
 
     def floats_per_pixel(self) -> int:
-        return 3 * max(layer.c_out for layer in self.traced.layers)
+        return 12 * max(layer.c_out for layer in self.traced.layers)  # J, on its way too, and the gradients of a group
 
 
 class FirstOrderKernels(Rule):
@@ -79,53 +82,59 @@ class FirstOrderKernels(Rule):
     def __init__(self, traced):
         super().__init__(traced)
         self._slopes: list[Tensor] | None = None
+        self._adjoint: Adjoint | None = None
+        self._buffers: dict = {}
+        self._next: list[int] = []  # output channels that are asked for together
+        self._own: tuple[Box, Tensor] | None = None
         self.together = traced.layer.c_in
 
-    def groups(self, most: int) -> Iterator[Tensor]:
-        """Kernels that share an output channel together."""
-        layer = self.traced.layer
+    def groups(self, most: int, among: Tensor | None = None) -> Iterator[Tensor]:
+        """Kernels that share an output channel together, channels of one sub-pixel after each other."""
+        layer, q = self.traced.layer, self.traced.layer.stride**2
+        neurons = self.neurons if among is None else among
+        neurons = neurons[(neurons % layer.c_out % q * layer.c_out + neurons % layer.c_out).argsort(stable=True)]
+        outputs, counts = (neurons % layer.c_out).unique_consecutive(return_counts=True)
+        self._next = outputs.tolist()
         channels = max(1, most // layer.c_in)
-        for o in torch.arange(layer.c_out).split(channels):
-            yield from (o[:, None] + torch.arange(layer.c_in) * layer.c_out).flatten().split(max(1, most))
+        together = neurons.split(counts.tolist())
+        for start in range(0, len(together), channels):
+            yield from torch.cat(together[start : start + channels]).split(max(1, most))
 
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
         if self.traced.is_last:
             return self.traced.shares(neurons, box).abs_()
-        blocks, origin = self._assemble(neurons, box, magnitude)
-        return crop(_tiled(blocks), box, origin)
+        if len(neurons) == 1 and extent(box) != (1, 1):
+            return magnitude(self._forward(neurons, box))
+        return self._natural(self._assemble(neurons, box), box)
+
+    def color(self, neurons: Tensor, box: Box) -> Tensor:
+        if self.traced.is_last:
+            return self.traced.in_own_channel(neurons, self.traced.shares(neurons, box))
+        if len(neurons) == 1:
+            return self._forward(neurons, box)
+        return self._natural(self._assemble(neurons, box, signed=True), box).transpose(0, 1)
 
     def pixels(self, neurons: Tensor, box: Box) -> Tensor:
-        return self._assemble(neurons, box, magnitude)[0] if self._aligned(box) else self.maps(neurons, box)
+        return self._assemble(neurons, box, buffers=self._buffers) if self._aligned(box) else self.maps(neurons, box)
 
     def order(self, box: Box) -> Tensor:
         natural, scale = super().order(box), self.traced.scale
         if not self._aligned(box):
             return natural
-        return natural.unflatten(1, (-1, scale)).unflatten(0, (-1, scale)).transpose(1, 2)
+        return natural.unflatten(1, (-1, scale)).unflatten(0, (-1, scale)).permute(1, 3, 0, 2)  # places, then cells
 
-    def _aligned(self, box: Box) -> bool:
-        """Whether a box is made of whole cells, so that blocks of cells need not be put in order."""
-        return not self.traced.is_last and all(edge % self.traced.scale == 0 for side in box for edge in side)
-
-    def color(self, neurons: Tensor, box: Box) -> Tensor:
-        if self.traced.is_last:
-            return self.traced.in_own_channel(neurons, self.traced.shares(neurons, box))
-        blocks, origin = self._assemble(neurons, box, lambda c: c)
-        return crop(_tiled(blocks), box, origin)
+    def forget(self) -> None:
+        self._adjoint, self._own, self._buffers = None, None, {}
 
     def floats_per_pixel(self) -> int:
-        """A batch of patches, with the convolution's own copies."""
-        return 4 * self._patch_floats // self.traced.scale**2 + 1
+        """What a pixel sees of the layer behind this one, for three colours; the slopes with their copies; maps of one channel."""
+        layers, channels = self.traced.layers, [layer.c_out // layer.stride**2 for layer in self.traced.layers]
+        kept = 0 if len(layers) < 3 else 3 * channels[1] * max(seen(layers, at)[1][1] for at in range(self.traced.scale)) ** 2
+        return kept + 6 * sum(channels) + 4 * layers[0].c_in
 
-    @property
-    def _patch_floats(self) -> int:
-        """The largest patch of one cell and one channel on its way through the tail."""
-        size, largest = 1, 1
-        for layer in self.traced.layers[1:]:
-            size += layer.kernel - 1
-            largest = max(largest, layer.c_out * size**2)
-            size *= layer.stride
-        return largest
+    def _aligned(self, box: Box) -> bool:
+        """Whether a box is made of whole cells, so that maps need not be put in order."""
+        return not self.traced.is_last and all(edge % self.traced.scale == 0 for side in box for edge in side)
 
     @property
     def slopes(self) -> list[Tensor]:
@@ -135,94 +144,105 @@ class FirstOrderKernels(Rule):
             self._slopes = [layer.slope(x, out)[0] for layer, x, out in zip(layers, inputs, inputs[1:])]
         return self._slopes
 
-    def _assemble(self, neurons: Tensor, box: Box, finish) -> tuple[Tensor, list[int]]:
-        """Shares times windows, summed over cells, and where the first of the cells lies in the picture.
+    def _forward(self, neurons: Tensor, box: Box) -> Tensor:
+        """One neuron alone, (1, 3, h, w): its share sent through the linearised tail is cheaper than the rows of J."""
+        first, *later = self.traced.layers
+        t = self.traced.x.new_zeros(1, first.c_out, *self.traced.x.shape[-2:])
+        t[0, self.traced.pairs(neurons)[1]] = self.traced.shares(neurons, whole(t.shape[-2:]))
+        t = first.shuffle(t)
+        for layer, slope in zip(later, self.slopes):
+            t = layer.shuffle(F.conv2d(t * slope, layer.weight, padding=layer.pad))
+        return crop(t, box)
 
-        ``finish`` turns (Tr, Tc, k, 3, S, S) blocks of cells into what is kept; the result is (k, …, Tr, Tc, S, S).
+    def _assemble(self, neurons: Tensor, box: Box, signed: bool = False, buffers: dict | None = None) -> Tensor:
+        """Maps J·d in the pixels' cells: (k, R, C, Tr, Tc) magnitudes, or (3, k, R, C, Tr, Tc), by place and cell."""
+        adjoint = self._rows_of(box)
+        outputs, (height, width) = self.traced.pairs(neurons)[1], extent(adjoint.cells)
+        places, cells = tuple(map(len, adjoint.places)), height * width
+        kept = {} if buffers is None else buffers
+        result = _buffer(kept, "result", (3,) * signed + (len(neurons), *places, cells), self.traced.x)
+        for o in sorted(outputs.unique().tolist(), key=self._turn):
+            mine = (outputs == o).nonzero()[:, 0]
+            span = slice(int(mine[0]), int(mine[-1]) + 1) if mine[-1] - mine[0] + 1 == len(mine) else mine
+            self._prepare(adjoint, o)
+            for rows, colors in self._color_rows(neurons[mine], adjoint, o, kept):
+                if signed:
+                    result[:, span, rows] = colors
+                elif isinstance(span, slice):
+                    torch.add(colors.abs_()[0], colors[1], out=result[span, rows]).add_(colors[2])
+                else:
+                    result[span, rows] = colors.abs_().sum(0)
+        return result.unflatten(-1, (height, width))
+
+    def _turn(self, o: int) -> tuple[int, int]:
+        """Channels of one sub-pixel come after each other."""
+        return o % self.traced.layer.stride**2, o
+
+    def _rows_of(self, box: Box) -> Adjoint:
+        """The adjoint of the cells that a box touches; inside one cell, of the box's pixels only. The last one is kept."""
+        cells, scale = coarser(box, self.traced.scale), self.traced.scale
+        places = tuple(
+            range(lo - scale * first, hi - scale * first) if last - first == 1 else range(scale)
+            for (lo, hi), (first, last) in zip(box, cells)
+        )
+        if self._adjoint is None or (self._adjoint.cells, self._adjoint.places) != (cells, places):
+            self._adjoint = None  # its memory goes to the next
+            self._adjoint = Adjoint(self.traced, cells, places)
+        return self._adjoint
+
+    def _prepare(self, adjoint: Adjoint, o: int) -> None:
+        """J of one output channel, computed together with those that are asked for next."""
+        if o not in adjoint:
+            per_channel = 6 * math.prod(map(len, adjoint.places)) * math.prod(extent(adjoint.cells))
+            soon = self._next[self._next.index(o) :] if o in self._next else [o]
+            adjoint.paint(soon[: max(1, int(PATCH_FLOATS // per_channel))])
+
+    def _color_rows(self, neurons: Tensor, adjoint: Adjoint, o: int, kept: dict) -> Iterator[tuple[slice, Tensor]]:
+        """Σ_u d(u)·J(u) over the few cells u that each pixel sees, for neurons of one output channel.
+
+        A few rows of places at a time, which stay in the processor's cache: (rows, (3, k, rows, C, Tr·Tc)).
         """
-        target = coarser(box, self.traced.scale)  # the cells that the picture box touches
-        cells = extent(target)[0] * extent(target)[1]
-        at_once = max(1, int(PATCH_FLOATS // (self._patch_floats * cells)))
-        outputs, result = self.traced.pairs(neurons)[1], None
-        subpixels = outputs % self.traced.layer.stride**2
-        for q in subpixels.unique():
-            same = outputs[subpixels == q].unique()
-            for channels in same.split(at_once):
-                windows, offsets, source = self._windows(channels, target)
-                for o, painting in zip(channels, windows):
-                    mine = (outputs == o).nonzero()[:, 0]
-                    shares = self._gathered(neurons[mine], offsets, source, target)
-                    blocks = (shares @ painting).unflatten(-1, (-1, *[self.traced.scale] * 2))  # (Tr, Tc, k, 3, S, S)
-                    part = finish(blocks).movedim((0, 1), (-4, -3))
-                    if len(mine) == len(neurons):
-                        result = part
-                        continue
-                    if result is None:
-                        result = part.new_empty(len(neurons), *part.shape[1:])
-                    result[mine] = part
-        return result, [lo * self.traced.scale for lo, _ in target]
+        seen = [adjoint.cells_seen(axis, o % self.traced.layer.stride**2) for axis in (0, 1)]
+        shares, cells = self._shares(neurons, adjoint, seen), math.prod(extent(adjoint.cells))
+        most = max(1, int(CACHED_FLOATS // (3 * len(neurons) * len(seen[1]) * cells)))
+        for rows, (first_row, down) in _runs(seen[0], most):
+            colors = _buffer(kept, "colors", (3, len(neurons), rows.stop - rows.start, len(seen[1]), cells), self.traced.x)
+            for cols, (first_col, across) in _runs(seen[1]):
+                part = colors[:, :, :, cols]
+                if down <= 0 or across <= 0:
+                    part.zero_()
+                for which in range(max(down, 0) * max(across, 0)):
+                    a, b = divmod(which, across)
+                    j = adjoint.window(o, which, rows, cols)[:, None]  # (3, 1, rows, cols, cells or 1)
+                    own = shares[first_row + a, first_col + b]  # (k, 1, 1, cells)
+                    torch.mul(j, own, out=part) if which == 0 else part.addcmul_(j, own)
+            yield rows, colors
 
-    def _gathered(self, neurons: Tensor, offsets: list[tuple[int, int]], source: Box, target: Box) -> Tensor:
-        """For each target cell the shares d of the J cells that paint into it: (Tr, Tc, k, J)."""
-        d = self.traced.shares(neurons, source).permute(1, 2, 0)  # (nr, nc, k)
-        shares = d.new_zeros(*extent(target), len(neurons), len(offsets))
-        for j, offset in enumerate(offsets):
-            place, have = _overlap(target, source, offset)
-            shares[(*place, slice(None), j)] = d[tuple(have)]
-        return shares
+    def _shares(self, neurons: Tensor, adjoint: Adjoint, seen: list) -> dict[tuple[int, int], Tensor]:
+        """The neurons' shares times the layer's slopes in the cells around each cell: offset → (k, 1, 1, Tr·Tc)."""
+        ends = [[end for f, n in axis if n > 0 for end in (f, f + n)] for axis in seen]
+        if not all(ends):
+            return {}
+        source = tuple((lo + min(e), hi + max(e) - 1) for (lo, hi), e in zip(adjoint.cells, ends))
+        d = self.traced.shares(neurons, source) * self._slope(int(self.traced.pairs(neurons[:1])[1]), source)
+        height, width = extent(adjoint.cells)
+        offsets = product(*(range(min(e), max(e)) for e in ends))
+        top, left = (min(e) for e in ends)
+        return {(r, c): d[:, None, None, r - top :, c - left :][..., :height, :width].flatten(-2) for r, c in offsets}
 
-    def _windows(self, channels: Tensor, target: Box) -> tuple[Tensor, list[tuple[int, int]], Box]:
-        """What the cells around each target cell paint into it, for output channels of one sub-pixel q.
-
-        Returns windows (n, Tr, Tc, J, 3·S·S), the J offsets from painting to target cell, the box of painting cells.
-        """
-        scale, grid = self.traced.scale, self.traced.x.shape[-2:]
-        start, size = self._reach(int(channels[0]))
-        spans = [range(a // scale, (a + size - 1) // scale + 1) for a in start]
-        source = tuple((max(lo - span[-1], 0), min(hi - span[0], n)) for (lo, hi), span, n in zip(target, spans, grid))
-        before = [a - span[0] * scale for a, span in zip(start, spans)]
-        after = [len(span) * scale - b - size for b, span in zip(before, spans)]
-        response = self._responses(channels, source)  # (n, nr, nc, 3, size, size)
-        response = F.pad(response, (before[1], after[1], before[0], after[0]))
-        response = response.unflatten(-1, (-1, scale)).unflatten(-3, (-1, scale))  # (n, nr, nc, 3, jr, S, jc, S)
-        parts = response.permute(4, 6, 0, 1, 2, 3, 5, 7).flatten(5).flatten(0, 1)  # (J, n, nr, nc, 3·S·S)
-        offsets = [(r, c) for r in spans[0] for c in spans[1]]
-        windows = parts.new_zeros(len(channels), *extent(target), len(offsets), parts.shape[-1])
-        for j, offset in enumerate(offsets):
-            (rows, cols), (have_rows, have_cols) = _overlap(target, source, offset)
-            windows[:, rows, cols, j] = parts[j, :, have_rows, have_cols]
-        return windows, offsets, source
-
-    def _reach(self, o: int) -> tuple[list[int], int]:
-        """Where the window of cell u begins, in picture pixels from S·u along rows and columns, and its side."""
+    def _slope(self, o: int, cells: Box) -> Tensor:
+        """Slopes of this layer where its output channel o paints, zero outside the grid: (h, w)."""
         s = self.traced.layer.stride
-        start, size = [o % s**2 // s, o % s], 1
-        for layer in self.traced.layers[1:]:
-            start = [(a - layer.pad) * layer.stride for a in start]
-            size = (size + layer.kernel - 1) * layer.stride
-        return start, size
+        channel, q = divmod(o, s**2)
+        if self._own is None or self._own[0] != cells:
+            self._own = cells, slope(self.traced, 0, tuple((lo * s, hi * s) for lo, hi in cells))
+        return self._own[1][channel, q // s :: s, q % s :: s]
 
-    def _responses(self, channels: Tensor, cells: Box) -> Tensor:
-        """Windows of J's columns for output channels of one sub-pixel: (n, rows, columns of cells, 3, size, size)."""
-        first, slopes = self.traced.layer, self.slopes
-        q, channels = int(channels[0]) % first.stride**2, channels // first.stride**2
-        start, step = [q // first.stride, q % first.stride], first.stride
-        own = _patches(slopes[0][channels], cells, start, step, 1)  # (n, nr, nc, 1, 1)
-        rows, cols = extent(cells)
-        patch: Tensor | None = None  # (n·nr·nc, c, size, size); cells apart only once slopes have told them apart
-        for m, layer in enumerate(self.traced.layers[1:], 1):
-            if patch is None:  # the kernels that read these channels, seen from the pixel they read
-                patch = layer.weight[:, channels].transpose(0, 1).flip(-2, -1)
-            else:
-                patch = F.conv2d(patch, layer.weight, padding=layer.kernel - 1)
-            patch = layer.shuffle(patch)
-            start, step = [(a - layer.pad) * layer.stride for a in start], step * layer.stride
-            if m < len(slopes):
-                slope = _patches(slopes[m], cells, start, step, patch.shape[-1]).permute(1, 2, 0, 3, 4)
-                apart = patch.unflatten(0, (len(channels), rows if m > 1 else 1, cols if m > 1 else 1))
-                patch = (apart * slope).flatten(0, 2)
-        apart = patch.unflatten(0, (len(channels), *((rows, cols) if len(slopes) > 1 else (1, 1))))
-        return apart * own[:, :, :, None]
+    def _natural(self, maps: Tensor, box: Box) -> Tensor:
+        """(…, R, C, Tr, Tc) places and cells → the pixels of a box in order, (…, h, w)."""
+        adjoint, scale = self._adjoint, self.traced.scale
+        picture = maps.movedim((-2, -1), (-4, -2)).flatten(-2).flatten(-3, -2)
+        return crop(picture, box, [scale * lo + at.start for (lo, _), at in zip(adjoint.cells, adjoint.places)])
 
 
 def magnitude(color: Tensor) -> Tensor:
@@ -237,22 +257,19 @@ def magnitude(color: Tensor) -> Tensor:
     return total
 
 
-def _tiled(blocks: Tensor) -> Tensor:
-    """(…, Tr, Tc, S, S) blocks of cells → (…, Tr·S, Tc·S) pictures."""
-    return blocks.transpose(-3, -2).flatten(-2).flatten(-3, -2)
+def _buffer(kept: dict, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Uninitialised memory of this shape, the same as before if there was some: fresh pages are dear."""
+    if name not in kept or kept[name].numel() < math.prod(shape):
+        kept[name] = like.new_empty(math.prod(shape))
+    return kept[name][: math.prod(shape)].view(shape)
 
 
-def _patches(x: Tensor, cells: Box, start: list[int], step: int, size: int) -> Tensor:
-    """For every cell u the square of x (c, H, W) that begins at start + step·u, zero outside: (c, nr, nc, size, size)."""
-    box = tuple((a + step * lo, a + step * (hi - 1) + size) for (lo, hi), a in zip(cells, start))
-    return window(x, box).unfold(-2, size, step).unfold(-2, size, step)
-
-
-def _overlap(target: Box, source: Box, offset: tuple[int, int]) -> tuple[list[slice], list[slice]]:
-    """Slices of the target cells whose cell ``offset`` before lies in the source box, and of those source cells."""
-    place, have = [], []
-    for (lo, hi), (a, b), j in zip(target, source, offset):
-        first, last = max(lo, a + j), min(hi, b + j)
-        place.append(slice(first - lo, max(last, first) - lo))
-        have.append(slice(first - j - a, max(last, first) - j - a))
-    return place, have
+def _runs(seen: list[tuple[int, int]], most: int = 2**31) -> Iterator[tuple[slice, tuple[int, int]]]:
+    """Neighbouring places that see the same cells, at most so many at a time: slices of places, and what they see."""
+    start = 0
+    while start < len(seen):
+        stop = start + 1
+        while stop < min(len(seen), start + most) and seen[stop] == seen[start]:
+            stop += 1
+        yield slice(start, stop), seen[start]
+        start = stop

@@ -71,9 +71,11 @@ class PaperKernels(Rule):
     def _aligned(self, box: Box) -> bool:
         return all(edge % self._phases == 0 for edge in box[1])
 
-    def groups(self, most: int) -> Iterator[Tensor]:
+    def groups(self, most: int, among: Tensor | None = None) -> Iterator[Tensor]:
         """Kernels that read the same input channel together."""
-        for same in torch.arange(self.traced.layer.n_neurons).split(self.traced.layer.c_out):
+        neurons = self.neurons if among is None else among.sort().values
+        counts = (neurons // self.traced.layer.c_out).unique_consecutive(return_counts=True)[1]
+        for same in neurons.split(counts.tolist()):
             yield from same.split(max(1, most))
 
     def _planes(self, neurons: Tensor, box: Box, buffers: dict | None = None) -> tuple[Tensor, tuple[int, ...]]:
