@@ -1,8 +1,8 @@
 """Ablation, the truth: the picture minus the picture with one neuron's weights set to zero. METHOD section 9.
 
 Biases stay. With ``baseline="mean"`` the neuron's input is replaced by its mean over pixels instead of by zero. Slow: one
-pass of the later layers per neuron. A kernel changes one channel of its layer's output, so of the next layer only what it makes of
-that channel is computed anew.
+pass of the later layers per neuron. A kernel changes one channel of its layer's output, so of the next layer only what it
+makes of that channel is computed anew.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Ablation(Rule):
     def _without_kernels(self, neurons: Tensor) -> Tensor:
         """Pictures without kernels, (k, 3, H, W)."""
         first, second, *later = self.traced.layers
-        s, (i, o) = first.stride, self.traced.pairs(neurons)
+        s, o = first.stride, self.traced.pairs(neurons)[1]
         z = self.before[o]
         change = first.activation(z - self.traced.shares(neurons, whole(z.shape[-2:]), self.removed)) - first.activation(z)
         spread = change.new_zeros(len(neurons), s**2, *change.shape[1:])

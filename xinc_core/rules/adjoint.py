@@ -2,7 +2,7 @@
 
 A pixel's row is computed backwards, through the transposed convolutions and the slopes of the later layers: it has three colours,
 the layer many channels. A pixel sees a small window of every earlier grid. Pixels at the same place of their cell of the layer's
-input grid (S×S pixels, see ``Traced.scale``) see windows of one shape, so all cells go back together, one matrix product per layer.
+input grid (S×S pixels, see ``Traced.scale``) see windows of one shape, so all cells go back together, a product per layer.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Adjoint:
 
 
 def seen(layers: Sequence[Layer], at: int) -> list[tuple[int, int]]:
-    """(start, size) of what a pixel sees of the output grid of every layer but the last, along one side, from its cell's corner."""
+    """(start, size) of what a pixel sees of each layer's output grid but the last's, along one side, from its cell's corner."""
     *between, last = layers[1:]
     found = [(at - last.pad, last.kernel)]
     for layer in reversed(between):

@@ -6,7 +6,7 @@ Jacobian of the picture with respect to that pre-activation output: weight × gr
 Columns (FFN): J is pixelwise; one backward pass per colour gives x_j(p)·∂I_c(p)/∂x_j(p) for every neuron at once.
 
 Kernels (NeRV): J is local. A pixel sees a small window of the layer's output grid, the same for all input channels i. So J is
-computed once per output channel o' (:mod:`.adjoint`); the map of kernel (i, o') is Σ_u d_{(i,o')}(u)·J(u) over the few cells u that
+computed once per output channel o' (:mod:`.adjoint`); the map of kernel (i, o') is Σ_u d_{(i,o')}(u)·J(u) over the cells u that
 a pixel sees. Pixels at the same place of their cells see the same neighbours: maps are kept by place first and cell second.
 """
 
@@ -52,8 +52,8 @@ class FirstOrderColumns(Rule):
         """One neuron alone, (3, 1, h, w): its share sent forward is cheaper than the gradients of all."""
         layers = self.traced.layers
         t = layers[0].weight[:, neurons, 0, 0] * crop(self.traced.x, box)[neurons].flatten(1)  # (n_out, h·w)
-        for layer, slope in zip(layers[1:], self._slopes(box)):
-            t = layer.weight[:, :, 0, 0] @ (t * slope)
+        for layer, bent in zip(layers[1:], self._slopes(box)):
+            t = layer.weight[:, :, 0, 0] @ (t * bent)
         return t.unflatten(-1, extent(box))[:, None]
 
     def _slopes(self, box: Box) -> list[Tensor]:
@@ -127,7 +127,7 @@ class FirstOrderKernels(Rule):
         self._adjoint, self._own, self._buffers = None, None, {}
 
     def floats_per_pixel(self) -> int:
-        """What a pixel sees of the layer behind this one, for three colours; the slopes with their copies; maps of one channel."""
+        """What a pixel sees of the layer behind this one, in three colours; the slopes and their copies; maps of one channel."""
         layers, channels = self.traced.layers, [layer.c_out // layer.stride**2 for layer in self.traced.layers]
         kept = 0 if len(layers) < 3 else 3 * channels[1] * max(seen(layers, at)[1][1] for at in range(self.traced.scale)) ** 2
         return kept + 6 * sum(channels) + 4 * layers[0].c_in
@@ -150,8 +150,8 @@ class FirstOrderKernels(Rule):
         t = self.traced.x.new_zeros(1, first.c_out, *self.traced.x.shape[-2:])
         t[0, self.traced.pairs(neurons)[1]] = self.traced.shares(neurons, whole(t.shape[-2:]))
         t = first.shuffle(t)
-        for layer, slope in zip(later, self.slopes):
-            t = layer.shuffle(F.conv2d(t * slope, layer.weight, padding=layer.pad))
+        for layer, bent in zip(later, self.slopes):
+            t = layer.shuffle(F.conv2d(t * bent, layer.weight, padding=layer.pad))
         return crop(t, box)
 
     def _assemble(self, neurons: Tensor, box: Box, signed: bool = False, buffers: dict | None = None) -> Tensor:
