@@ -214,7 +214,7 @@ def _explored(args) -> dict[str, str]:
         with environment(XINC_RUN=str(run.resolve())):
             name = next((run / "clips").glob("*.safetensors")).stem
             own = [p.stem for p in sorted((run / "models").glob(f"*-{name}.safetensors"))]
-            model = args.model or next((m for m in own if xc.load_model(m).for_video), own[0])
+            model = args.model or _usual(own)
             xc.quality.check_clip(xc.load_model(model), xc.load_clip(name))
         return dict(home=f'os.environ["XINC_RUN"] = {str(run.resolve())!r}\n', clip=f"xc.load_clip({name!r})", model=model)
     span = args.frames or slice(None)
@@ -225,13 +225,19 @@ def _explored(args) -> dict[str, str]:
     own = [n for n, facts in checkpoints.list_models().items() if facts.get("clip") == clip.name and not facts.get("flipped")]
     if not (args.model or own):
         raise ValueError(f"there is no network of {args.clip!r} yet: fit one (xinc fit {args.clip}) and name its file")
-    model = args.model or next((m for m in own if xc.load_model(m).for_video), own[0])
+    model = args.model or _usual(own)
     xc.quality.check_clip(xc.load_model(model), clip)
     model = model if checkpoints.find_model(model) else str(Path(model).resolve())
     given = "".join(
         f", {k}={v!r}" for k, v in options.items() if v not in (None, 0 if k == "start" else 1 if k == "step" else None)
     )
     return dict(home="", clip=f"xc.load_clip({source!r}{given})", model=model)
+
+
+def _usual(names: list[str]) -> str:
+    """Of a clip's networks the first that paints all of it, else the first."""
+    facts = checkpoints.list_models()
+    return next((name for name in names if _for_video(facts[name]["family"])), names[0])
 
 
 def compress(args) -> None:

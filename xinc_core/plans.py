@@ -191,13 +191,18 @@ def disk_mb(plan: Plan) -> float:
     return sum(4.0 if family_class(f).for_video else 0.3 for f, _, _ in plan.fits()) + 0.1 * plan.n_frames + 25
 
 
+def fit_name(family: str, seed: int, mirrored: bool) -> str:
+    """A fit in words."""
+    return f"fit {family}, seed {seed}" + (", mirrored" if mirrored else "")
+
+
 def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
     """(step, seconds, whether it is done already) for every fit and notebook."""
     pixels = (plan.size[0] * plan.size[1] if plan.size else 128 * 224) / (128 * 256)
     found, measured = [], PROFILES[plan.profile].measured
     for family, seed, mirrored in plan.fits():
         per_epoch = 0.019 * plan.n_frames if family_class(family).for_video else 0.065
-        what = f"fit {family}, seed {seed}{', mirrored' if mirrored else ''}: {plan.epochs[family]:,} epochs"
+        what = f"{fit_name(family, seed, mirrored)}: {plan.epochs[family]:,} epochs"
         found.append((what, per_epoch * plan.epochs[family] * pixels, plan.model_path(family, seed, mirrored).exists()))
     videos = sum(family_class(f).for_video for f in plan.families)
     units = videos * (measured + len(plan.seeds)) + len(plan.families)
@@ -206,4 +211,4 @@ def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
     return found
 
 
-__all__ = ["PROFILES", "RULES", "WOULD_ADD", "Plan", "Profile", "described", "disk_mb", "estimates", "plan"]
+__all__ = ["PROFILES", "RULES", "WOULD_ADD", "Plan", "Profile", "described", "disk_mb", "estimates", "fit_name", "plan"]

@@ -31,7 +31,7 @@ from .findings import join_findings
 from .masks import load_masks
 from .models import family as family_class
 from .paths import environment, locked, replace_file
-from .plans import PROFILES, WOULD_ADD, Plan
+from .plans import PROFILES, WOULD_ADD, Plan, fit_name
 from .quality import evaluate
 from .study import Notebook, chosen_notebooks, execute_for
 from .training import DivergenceError, fit
@@ -75,11 +75,6 @@ def at_work(plan: Plan, shared: bool = False) -> Iterator[None]:
         for folder in ("clips", "models", "results", "figures", "notebooks"):
             (plan.out / folder).mkdir(exist_ok=True)
         yield
-
-
-def fit_name(family: str, seed: int, mirrored: bool) -> str:
-    """A fit in words."""
-    return f"fit {family}, seed {seed}" + (", mirrored" if mirrored else "")
 
 
 def timed(plan: Plan, what: str, do: Callable):
@@ -257,7 +252,6 @@ __all__ = [
     "at_work",
     "carry_out",
     "finish",
-    "fit_name",
     "fit_network",
     "kept_clip",
     "own_parameters",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import pandas as pd
 
 from . import charts, findings, plots, results
 from .clips import Clip
-from .findings.table import FINDINGS, write_rows
+from .findings.table import FINDINGS, read_rows, write_rows
 from .findings.videos import ALL, ENOUGH, VIDEO_COLUMNS, counts, laws_over_videos, over_videos
 from .paths import environment, replace_file
 from .plans import PROFILES, RULES, Plan
@@ -43,7 +42,7 @@ def save_measured(plan: Plan, clip: Clip, video: str) -> None:
 
 def summarise(out: Path, videos: Sequence[str]) -> None:
     """Write ``findings.csv`` over these videos, ``videos.csv`` with each one's rows, the figure and ``summary.txt``."""
-    each = [row | dict(clip=name, n_videos=1) for name in videos for row in _rows(out / name / "findings.csv")]
+    each = [row | dict(clip=name, n_videos=1) for name in videos for row in read_rows(out / name / "findings.csv")]
     tables = [pd.read_csv(out / name / "results" / "measured.csv", dtype=dict(notebook=str)) for name in videos]
     table, over = pd.concat(tables, ignore_index=True), laws_over_videos(each)
     for number, part in table.groupby("notebook"):
@@ -78,11 +77,6 @@ def _numbers(notebooks: Sequence[str]) -> list[str]:
 
 def _module(name: str):
     return importlib.import_module(f"{findings.__name__}.{name}")
-
-
-def _rows(path: Path) -> list[dict]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _save(path: Path, rows: list[dict]) -> None:

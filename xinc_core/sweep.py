@@ -28,7 +28,7 @@ from .checkpoints import load_model
 from .clips import list_clips
 from .datasets import video_of
 from .paths import ROOT, locked, replace_file
-from .plans import RULES, Plan, disk_mb, estimates, plan
+from .plans import RULES, Plan, disk_mb, estimates, fit_name, plan
 from .study import NOTEBOOKS, chosen_notebooks
 
 SNAKEFILE, HELD = NOTEBOOKS / "Snakefile", "sweep.json"
@@ -223,7 +223,7 @@ def do_step(out: str | Path, step: str, names: Sequence[str]) -> None:
     with runs.at_work(p, shared=True):
         clip = runs.take_clip(p) if step == "clip" else runs.kept_clip(p)
         if step == "fit":
-            runs.timed(p, runs.fit_name(*fits[rest[0]]), lambda: runs.fit_network(p, clip, *fits[rest[0]]))
+            runs.timed(p, fit_name(*fits[rest[0]]), lambda: runs.fit_network(p, clip, *fits[rest[0]]))
         elif step == "trace":
             _trace(p, rest[0], len(clip) // 2)
         elif step == "notebook":

@@ -120,11 +120,18 @@ def save_findings(number: str, rows: Iterable[dict]) -> list[dict]:
 
 def read_findings() -> list[dict]:
     """All rows of the notebooks' tables, in the order of the notebooks; every value as text."""
-    rows = []
-    for path in sorted(figures().glob("[0-9][0-9]_findings.csv")):
-        with path.open(newline="") as file:
-            rows += list(csv.DictReader(file))
-    return rows
+    return [row for path in notebook_tables(figures()) for row in read_rows(path)]
+
+
+def notebook_tables(folder: Path) -> list[Path]:
+    """The notebooks' tables in a folder of figures, in the order of the notebooks."""
+    return sorted(folder.glob("[0-9][0-9]_findings.csv"))
+
+
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a table; every value as text."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def join_findings() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from importlib import resources
@@ -12,6 +11,7 @@ from .. import plots
 from ..checkpoints import model_name, read_header
 from ..clips import CLIP_FILE, Clip, load_clip
 from ..findings import FINDINGS, STATISTICS
+from ..findings.table import notebook_tables, read_rows
 from ..paths import replace_file
 from ..plans import PROFILES
 from ..results import CHANNELS, LARGE
@@ -117,11 +117,7 @@ def _checksums(run: Path) -> list[tuple[str, str]]:
 
 def _rows(figures: Path) -> list[dict]:
     """The notebooks' findings tables, in their order; which notebook a row is from comes with it."""
-    rows = []
-    for path in sorted(figures.glob("[0-9][0-9]_findings.csv")):
-        with path.open(newline="", encoding="utf-8") as file:
-            rows += [row | dict(notebook=path.name[:2]) for row in csv.DictReader(file)]
-    return rows
+    return [row | dict(notebook=path.name[:2]) for path in notebook_tables(figures) for row in read_rows(path)]
 
 
 def _verdicts(rows: list[dict], clip: str) -> dict:
