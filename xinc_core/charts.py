@@ -126,7 +126,7 @@ def shapley(rows: list[dict], clip: str):
         names = [f"{layer}, {plots.RULE_NAMES[rule].removesuffix(' rule')}" for layer, rule in bars]
         ax.set_xticks(range(len(bars)), names, rotation=60, ha="right", fontsize=8)
         ax.set_title(f"{family}, {clip}")
-    axes[0, 0].set_ylabel("explained variance of a map\n(adjusted R², mean over neurons)")
+    axes[0, 0].set_ylabel("explained variance of a map\n(adjusted R², mean over neurons)", fontsize="small")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return fig
 
