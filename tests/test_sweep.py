@@ -214,9 +214,9 @@ def test_traces_are_the_layers_sums_under_both_rules(swept):
         model = xc.load_model("ffn-hill-s10")
         for rule in ("paper", "first_order"):
             layer = xc.trace(model, 0, rule)[str(found["layer"])]
-            assert np.array_equal(found[f"{rule}_totals"], layer.totals()) and np.array_equal(
-                found[f"{rule}_heatmap"], layer.heatmap()
-            )
+            for name, again in {"totals": layer.totals(), "heatmap": layer.heatmap()}.items():
+                largest = float(again.abs().max())  # another number of threads adds in another order
+                assert np.abs(found[f"{rule}_{name}"] - again.numpy()).max() <= 1e-6 * largest
 
 
 def test_the_table_over_videos_averages_the_videos_tables(swept):
