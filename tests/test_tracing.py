@@ -293,3 +293,23 @@ def test_a_changed_canvas_has_rows_of_its_own(network):
         for (neurons, maps), (same, more) in zip(mine, doubled):
             assert neurons.equal(same)
             close(more, 2 * maps, 1e-12)
+
+
+@pytest.mark.parametrize("family", ["ffn", "nerv"])
+def test_ablation_is_exactly_zero_where_nothing_changes(family):
+    """In single precision too: ranks of a map would tell roundings apart."""
+    torch.manual_seed(0)
+    config = (
+        dict(size=(16, 32), width=24) if family == "ffn" else dict(size=(32, 32), n_frames=2, channels=(3, 4, 2), strides=(4, 2))
+    )
+    model = xc.models.FFN(xc.models.FFN.Config(**config)) if family == "ffn" else NeRV(NeRV.Config(**config, levels=3))
+    for layer in model.requires_grad_(False).layers():
+        layer.weight.detach()[:, 1] = 0  # a dead input channel
+    for layer in xc.trace(model, rule="ablation"):
+        traced, maps = layer.traced, layer.tensor()
+        if traced.layer.neurons == "columns":
+            assert maps[1].eq(0).all() and maps[:, :].gt(0).any()
+            idle = traced.x == 0
+            assert maps[idle].eq(0).all()
+        else:
+            assert maps[traced.layer.c_out : 2 * traced.layer.c_out].eq(0).all() and maps.gt(0).any()
