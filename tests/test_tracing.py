@@ -260,3 +260,56 @@ def test_without_bias_only_the_bias_shares_are_gone(network):
         layer, bare = canvas[name].traced, canvas.without_bias()[name].traced
         assert bare.layer.bias is None and bare.layer.weight.equal(layer.layer.weight)
         assert all(a.equal(b) for a, b in zip(bare.inputs, layer.inputs))
+
+
+def test_pixels_of_the_jacobian_do_not_depend_on_what_else_is_computed(network):
+    """A pixel, a cell, a band or all of the picture; a channel alone or with others; two passes at once; a second pass."""
+    for layer in list(xc.trace(network, rule="first_order"))[:-1]:
+        rule, (_, H, W), scale = layer._rule, layer.shape, layer.traced.scale
+        whole = layer.tensor()
+        for box in (((H - 1, H), (1, 2)), ((0, scale), (0, scale)), ((0, scale), (0, W)), ((1, H), (0, W - 1))):
+            (top, bottom), (left, right) = box
+            for neurons in (torch.arange(len(layer)), torch.arange(len(layer)).flip(0)[::3], torch.tensor([1])):
+                close(rule.maps(neurons, box), whole[neurons, top:bottom, left:right], 1e-12)
+                close(rule.color(neurons, box).abs().sum(1), whole[neurons, top:bottom, left:right], 1e-12)
+        totals = torch.zeros(2, len(layer), dtype=torch.float64)
+        for (_, ours), (_, theirs) in zip(layer.tiles(), layer.tiles()):
+            for (neurons, values), (others, more) in zip(ours, theirs):
+                totals[0, neurons] += values.sum(1)
+                totals[1, others] += more.sum(1)
+        for found in totals:
+            close(found, whole.sum((1, 2)).double(), 1e-12)
+        before = layer.squares()
+        assert layer.squares().equal(before)
+
+
+def test_a_changed_canvas_has_rows_of_its_own(network):
+    """What is kept between groups belongs to one network at one frame: nothing of another shows."""
+    other = copy.deepcopy(network)
+    other.layers()[-1].weight.detach().mul_(2)
+    ours, theirs = (xc.trace(model, rule="first_order") for model in (network, other))
+    for name in ours.layers[:-1]:
+        mine, doubled = (canvas[name].chunks(1) for canvas in (ours, theirs))
+        for (neurons, maps), (same, more) in zip(mine, doubled):
+            assert neurons.equal(same)
+            close(more, 2 * maps, 1e-12)
+
+
+@pytest.mark.parametrize("family", ["ffn", "nerv"])
+def test_ablation_is_exactly_zero_where_nothing_changes(family):
+    """In single precision too: ranks of a map would tell roundings apart."""
+    torch.manual_seed(0)
+    config = (
+        dict(size=(16, 32), width=24) if family == "ffn" else dict(size=(32, 32), n_frames=2, channels=(3, 4, 2), strides=(4, 2))
+    )
+    model = xc.models.FFN(xc.models.FFN.Config(**config)) if family == "ffn" else NeRV(NeRV.Config(**config, levels=3))
+    for layer in model.requires_grad_(False).layers():
+        layer.weight.detach()[:, 1] = 0  # a dead input channel
+    for layer in xc.trace(model, rule="ablation"):
+        traced, maps = layer.traced, layer.tensor()
+        if traced.layer.neurons == "columns":
+            assert maps[1].eq(0).all() and maps[:, :].gt(0).any()
+            idle = traced.x == 0
+            assert maps[idle].eq(0).all()
+        else:
+            assert maps[traced.layer.c_out : 2 * traced.layer.c_out].eq(0).all() and maps.gt(0).any()

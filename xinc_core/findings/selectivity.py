@@ -64,13 +64,16 @@ def measure(view: View) -> dict[str, float]:
     few = layer.sample(max(1, FEW // layer.traced.layer.c_in)).tensor().abs()[:FEW]
     result = {f"selectivity_{_slug(n)}": _median(v) for n, v in selectivity(total, regions).items()}
     result |= explained_shares(total, regions)
-    shiftable = all(n % step == 0 for n in few.shape[1:]) and few[0].numel() > step**2  # else there is no null
-    if shiftable:
-        result |= shifted(few, regions, step)
+    own, moved = sums_of(planted(few), regions), {}
+    if all(n % step == 0 for n in few.shape[1:]) and few[0].numel() > step**2:  # else there is no null
+        names = [n for n in (COLOR, EDGES, PAPERS_EDGES, THINGS) if n in regions.columns]
+        sums = shifted_sums(few, regions.pictures(names), step)
+        moved = dict(zip(names, sums.split([regions.columns[n].stop - regions.columns[n].start for n in names], -1)))
+        result |= shifted(own, moved, regions)
     else:
         result["r2_colour_edges"] = float(explained(total.of(scored(total)), regions, (COLOR, EDGES)).mean())
     if THINGS in regions.columns and len(regions.index([THINGS])) > 1:  # not only "other"
-        result |= objects(few, regions, step, 40 if shiftable else 0)
+        result |= objects(few, own, moved.get(THINGS), regions, step)
     return result
 
 
@@ -124,40 +127,33 @@ def explained_shares(total: Sums, regions: Regions) -> dict[str, float]:
     return result | {"grid_last": (mean[with_grid] - mean[image]) / mean[with_grid]}
 
 
-def shifted(few: Tensor, regions: Regions, step: int) -> dict[str, float]:
-    """Nulls: 97.5 % over all toroidal shifts of the maps by multiples of ``step`` against colours and edges."""
-    names = (COLOR, EDGES, PAPERS_EDGES)
-    moved = shifted_sums(few, regions.pictures(names), step)[1:].split(
-        [n.stop - n.start for n in map(regions.columns.get, names)], -1
-    )
-    total, result = sums_of(planted(few), regions), {}
-    alive = total.totals > 0
-    for name, sums in zip(names, moved):
-        spread = _spread(sums[:, alive], regions.areas[regions.columns[name]])
+def shifted(total: Sums, moved: dict[str, Tensor], regions: Regions) -> dict[str, float]:
+    """Nulls: 97.5 % over all toroidal shifts of the maps against colours and edges; ``moved`` begins with no shift."""
+    alive, result = total.totals > 0, {}
+    for name in (COLOR, EDGES, PAPERS_EDGES):
+        spread = _spread(moved[name][1:, alive], regions.areas[regions.columns[name]])
         result[f"null_selectivity_{_slug(name)}"] = _high(spread.nanmedian(1).values)
     kept = scored(total)
     index, inverse, rank = regions.basis((COLOR, EDGES))
-    null = adjusted(torch.cat(moved[:2], -1)[:, kept], total.of(kept), inverse, rank)
+    null = adjusted(torch.cat([moved[COLOR], moved[EDGES]], -1)[1:, kept], total.of(kept), inverse, rank)
     result["null_r2_colour_edges"] = _high(null.mean(1))
     result["r2_colour_edges"] = float(explained(total.of(kept), regions, (COLOR, EDGES)).mean())
     return result
 
 
-def objects(few: Tensor, regions: Regions, step: int, n_shifts: int = 40) -> dict[str, float]:
+def objects(few: Tensor, total: Sums, moved: Tensor | None, regions: Regions, step: int) -> dict[str, float]:
     """What instances add to colour, edges and grid: as it is, with one instance doubled in every map, with shifted masks."""
     before, after = (COLOR, EDGES, GRID), (COLOR, EDGES, GRID, THINGS)
-    things, total = regions.columns[THINGS], sums_of(planted(few), regions)
-    mine = total.of(scored(total))
+    things, mine = regions.columns[THINGS], total.of(scored(total))
 
     def gain(sums: Sums) -> Tensor:
         return explained(sums, regions, after) - explained(sums, regions, before)
 
     number = things.start + 1 + torch.arange(len(few)) % max(1, things.stop - things.start - 1)
     doubled = sums_of(planted(few * (1 + regions.member[:, number].T.view_as(few))), regions)
-    elsewhere = shifted_sums(few, regions.pictures([THINGS]), step)[:, scored(total)]
     fixed, without, null = mine.sums[:, regions.index(before)], explained(mine, regions, before).mean(), []
-    for shift, inverse, rank in regions.shifted_bases(before, THINGS, step, n_shifts):
-        joined = torch.cat([fixed, elsewhere[shift]], 1)
+    for shift, inverse, rank in () if moved is None else regions.shifted_bases(before, THINGS, step, 40):
+        joined = torch.cat([fixed, moved[shift, scored(total)]], 1)
         null.append(float(adjusted(joined, mine, inverse, rank).mean() - without))
     return dict(
         instances_last=float(gain(mine).mean()),

@@ -1,8 +1,9 @@
 """The Jacobian of the picture by one layer's output, row by row. METHOD section 9.
 
-A pixel's row is computed backwards, through the transposed convolutions and the slopes of the later layers: it has three colours,
-the layer many channels. A pixel sees a small window of every earlier grid. Pixels at the same place of their cell of the layer's
-input grid (S×S pixels, see ``Traced.scale``) see windows of one shape, so all cells go back together, a product per layer.
+A pixel's row is computed backwards, through the transposed convolutions and the slopes of the later layers: it has three
+colours, the layer many channels. A pixel sees a small window of every earlier grid. Pixels at the same place of their cell of
+the layer's input grid (S×S pixels, see ``Traced.scale``) see windows of one shape, so all cells go back together, in one matrix
+product per layer.
 """
 
 from __future__ import annotations
@@ -26,36 +27,31 @@ class Adjoint:
     def __init__(self, traced: Traced, cells: Box, places: tuple[range, range]):
         self.traced, self.cells, self.places = traced, cells, places
         self._matrices, self._cells = {}, {}
-        self._painted, self._starts = None, {}
+        self._channels, self._painted = {}, {}
         self.seen = [{at: seen(traced.layers, at) for at in axis} for axis in places]  # per axis, per place: a window per grid
-        slopes = [None, *(self._slope(m) for m in range(1, len(traced.layers) - 1))]
-        self._behind = {(i, j): self._back(i, j, slopes) for i in places[0] for j in places[1]}
+        bent = [None, *(self._slope(m) for m in range(1, len(traced.layers) - 1))]
+        self._behind = {(i, j): self._back(i, j, bent) for i in places[0] for j in places[1]}
 
     def __contains__(self, channel: int) -> bool:
-        return channel in self._starts
+        return channel in self._channels.get(channel % self.traced.layer.stride**2, ())
 
     def paint(self, channels: Sequence[int]) -> None:
         """Compute and keep what :meth:`window` gives, for these pre-shuffle output channels of the layer."""
-        s, c = self.traced.layer.stride, self.traced.layer.c_out // self.traced.layer.stride**2
-        self._painted, self._starts, start = None, {}, 0  # its memory goes to the next
+        s = self.traced.layer.stride
         same = {q: [o for o in channels if o % s**2 == q] for q in sorted({o % s**2 for o in channels})}
-        most = {q: math.prod(max(1, *(n for _, n in self.cells_seen(axis, q))) for axis in (0, 1)) for q in same}
         width = next(iter(self._behind.values()))[1].shape[1]  # 3·Tr·Tc; 3 where nothing tells the cells apart
-        rows = sum(len(same[q]) * most[q] for q in same)
-        painted = self.traced.x.new_empty(*map(len, self.places), rows, width)
-        for (i, j), (matrix, found) in self._behind.items():
-            by_place = (found if matrix is None else matrix).unflatten(0, (*(a[at][0][1] for a, at in zip(self.seen, (i, j))), c))
-            mine = [self._reading(by_place, i, j, q, outputs) for q, outputs in same.items()]
-            product = torch.cat(mine) if matrix is None else torch.cat(mine) @ found
-            start = 0
-            for part, (q, outputs) in zip(product.split([len(m) for m in mine]), same.items()):
-                painted[i - self.places[0].start, j - self.places[1].start, start : start + len(part)] = part
-                start += len(outputs) * most[q]
-        start = 0
+        self._channels, self._painted = {}, {}  # their memory goes to the next
         for q, outputs in same.items():
-            self._starts |= {o: (start + n, len(outputs)) for n, o in enumerate(outputs)}
-            start += len(outputs) * most[q]
-        self._painted = painted.unflatten(-1, (3, -1))
+            most = math.prod(max(1, *(n for _, n in self.cells_seen(axis, q))) for axis in (0, 1))
+            self._painted[q] = self.traced.x.new_empty(*map(len, self.places), most * len(outputs), width)
+        for (i, j), (matrix, found) in self._behind.items():
+            sizes = [axis[at][0][1] for axis, at in zip(self.seen, (i, j))]
+            by_place = (found if matrix is None else matrix).unflatten(0, (*sizes, self.traced.layer.c_out // s**2))
+            mine = [self._reading(by_place, i, j, q, outputs) for q, outputs in same.items()]
+            rows = torch.cat(mine) if matrix is None else torch.cat(mine) @ found
+            for q, part in zip(same, rows.split([len(m) for m in mine])):
+                self._painted[q][i - self.places[0].start, j - self.places[1].start, : len(part)] = part
+        self._channels = same
 
     def window(self, channel: int, which: int, rows: slice, cols: slice) -> Tensor:
         """∂I_c(p)/∂x(u) of one painted channel, (3, R, C, Tr·Tc or 1), for places that see the same number of cells.
@@ -63,8 +59,9 @@ class Adjoint:
         For the pixel at a place of cell T, u lies in cell T + first + (a, b); ``which`` = a·(cells seen along columns) + b, and
         :meth:`cells_seen` gives ``first`` and how many cells are seen along each axis.
         """
-        start, step = self._starts[channel]
-        return self._painted[rows, cols, start + which * step].movedim(2, 0)
+        q = channel % self.traced.layer.stride**2
+        row = self._channels[q].index(channel) + which * len(self._channels[q])
+        return self._painted[q][rows, cols, row].unflatten(-1, (3, -1)).movedim(2, 0)
 
     def _reading(self, by_place: Tensor, i: int, j: int, q: int, outputs: list[int]) -> Tensor:
         """The rows of a (row, column, c, …) matrix that belong to a sub-pixel of the cells a place sees: (a·b·n, …)."""
@@ -97,19 +94,18 @@ class Adjoint:
         for (lo, hi), axis in zip(self.cells, self.seen):
             starts, ends = zip(*((windows[m][0], sum(windows[m])) for windows in axis.values()))
             box.append((lo * step + min(starts), (hi - 1) * step + max(ends)))
-        return slope(self.traced, m, tuple(box)), [lo for lo, _ in box]
+        return slopes(self.traced, m, tuple(box)), [lo for lo, _ in box]
 
-    def _patches(self, slopes: tuple[Tensor, list[int]], m: int, i: int, j: int) -> Tensor:
+    def _patches(self, bent: tuple[Tensor, list[int]], m: int, i: int, j: int) -> Tensor:
         """What pixels at place (i, j) see of layer m's slopes: (rows, columns, c, Tr, Tc)."""
-        values, step = slopes[0], self._steps(m)
-        for dim, (at, axis, origin, (lo, hi)) in enumerate(zip((i, j), self.seen, slopes[1], self.cells), -2):
+        (values, origin), step, sizes = bent, self._steps(m), []
+        for dim, (at, axis, (lo, hi)) in enumerate(zip((i, j), self.seen, self.cells)):
             start, size = axis[at][m]
-            first = lo * step + start - origin
-            values = values.narrow(dim, first, step * (hi - lo - 1) + size)
-        sizes = [axis[at][m][1] for at, axis in zip((i, j), self.seen)]
+            values = values.narrow(dim + 1, lo * step + start - origin[dim], step * (hi - lo - 1) + size)
+            sizes.append(size)
         return values.unfold(1, sizes[0], step).unfold(2, sizes[1], step).permute(3, 4, 0, 1, 2)
 
-    def _back(self, i: int, j: int, slopes: list) -> tuple[Tensor | None, Tensor]:
+    def _back(self, i: int, j: int, bent: list) -> tuple[Tensor | None, Tensor]:
         """Pixels at one place as seen from the layer behind this one: a matrix and what it is yet to be multiplied by.
 
         The product is ∂I/∂(output of this layer): rows (row, column, c) of the window, (3·Tr·Tc) columns.
@@ -117,7 +113,7 @@ class Adjoint:
         *between, last = self.traced.layers[1:]
         matrix, found = None, last.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (k·k·c, 3): all cells alike
         for m in range(len(between), 0, -1):
-            patches = self._patches(slopes[m], m, i, j)  # (rows, columns, c, Tr, Tc)
+            patches = self._patches(bent[m], m, i, j)  # (rows, columns, c, Tr, Tc)
             window, cells = patches.shape[:3], patches.shape[3:]
             apart = found if matrix is None else matrix @ found
             apart = apart.view(*window, 3, *(cells if apart.shape[1] > 3 else (1, 1)))
@@ -146,7 +142,7 @@ class Adjoint:
 
 
 def seen(layers: Sequence[Layer], at: int) -> list[tuple[int, int]]:
-    """(start, size) of what a pixel sees of each layer's output grid but the last's, along one side, from its cell's corner."""
+    """(start, size) of what a pixel sees of every layer's output grid but the last's, along one side, from its cell's corner."""
     *between, last = layers[1:]
     found = [(at - last.pad, last.kernel)]
     for layer in reversed(between):
@@ -156,7 +152,7 @@ def seen(layers: Sequence[Layer], at: int) -> list[tuple[int, int]]:
     return found
 
 
-def slope(traced: Traced, m: int, box: Box) -> Tensor:
+def slopes(traced: Traced, m: int, box: Box) -> Tensor:
     """Slopes of the m-th layer in a box of its output grid, zero outside the grid: (c, h, w)."""
     layer, x, out = traced.layers[m], traced.inputs[m], traced.inputs[m + 1]
     around = grown(coarser(grown(box, 0, out.shape[-2:]), layer.stride), layer.pad, x.shape[-2:])  # edges of a cut one are wrong

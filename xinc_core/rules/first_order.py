@@ -5,22 +5,23 @@ Jacobian of the picture with respect to that pre-activation output: weight × gr
 
 Columns (FFN): J is pixelwise; one backward pass per colour gives x_j(p)·∂I_c(p)/∂x_j(p) for every neuron at once.
 
-Kernels (NeRV): J is local. A pixel sees a small window of the layer's output grid, the same for all input channels i. So J is
-computed once per output channel o' (:mod:`.adjoint`); the map of kernel (i, o') is Σ_u d_{(i,o')}(u)·J(u) over the cells u that
-a pixel sees. Pixels at the same place of their cells see the same neighbours: maps are kept by place first and cell second.
+Kernels (NeRV): J is local. A pixel sees a small window of the layer's output grid, the same for all input channels i. So J
+is computed once per output channel o' (:mod:`.adjoint`); the map of kernel (i, o') is Σ_u d_{(i,o')}(u)·J(u) over the few cells
+u that a pixel sees. Pixels at the same place of their cells see the same neighbours: maps are kept by place first, cell second.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .adjoint import Adjoint, seen, slope
+from .adjoint import Adjoint, seen, slopes
 from .base import Box, Rule, coarser, crop, extent, whole
 
 PATCH_FLOATS = 5e6  # of J, for a batch of output channels
@@ -52,8 +53,8 @@ class FirstOrderColumns(Rule):
         """One neuron alone, (3, 1, h, w): its share sent forward is cheaper than the gradients of all."""
         layers = self.traced.layers
         t = layers[0].weight[:, neurons, 0, 0] * crop(self.traced.x, box)[neurons].flatten(1)  # (n_out, h·w)
-        for layer, bent in zip(layers[1:], self._slopes(box)):
-            t = layer.weight[:, :, 0, 0] @ (t * bent)
+        for layer, slope in zip(layers[1:], self._slopes(box)):
+            t = layer.weight[:, :, 0, 0] @ (t * slope)
         return t.unflatten(-1, extent(box))[:, None]
 
     def _slopes(self, box: Box) -> list[Tensor]:
@@ -81,7 +82,6 @@ class FirstOrderKernels(Rule):
 
     def __init__(self, traced):
         super().__init__(traced)
-        self._slopes: list[Tensor] | None = None
         self._adjoint: Adjoint | None = None
         self._buffers: dict = {}
         self._next: list[int] = []  # output channels that are asked for together
@@ -127,7 +127,7 @@ class FirstOrderKernels(Rule):
         self._adjoint, self._own, self._buffers = None, None, {}
 
     def floats_per_pixel(self) -> int:
-        """What a pixel sees of the layer behind this one, in three colours; the slopes and their copies; maps of one channel."""
+        """What a pixel sees of the layer behind this one, in three colours; slopes and their copies; maps of one channel."""
         layers, channels = self.traced.layers, [layer.c_out // layer.stride**2 for layer in self.traced.layers]
         kept = 0 if len(layers) < 3 else 3 * channels[1] * max(seen(layers, at)[1][1] for at in range(self.traced.scale)) ** 2
         return kept + 6 * sum(channels) + 4 * layers[0].c_in
@@ -136,13 +136,10 @@ class FirstOrderKernels(Rule):
         """Whether a box is made of whole cells, so that maps need not be put in order."""
         return not self.traced.is_last and all(edge % self.traced.scale == 0 for side in box for edge in side)
 
-    @property
+    @cached_property
     def slopes(self) -> list[Tensor]:
         """The activations' derivatives on every layer's output grid but the last's: (c, h, w) each."""
-        if self._slopes is None:
-            layers, inputs = self.traced.layers, self.traced.inputs
-            self._slopes = [layer.slope(x, out)[0] for layer, x, out in zip(layers, inputs, inputs[1:])]
-        return self._slopes
+        return [slopes(self.traced, m, whole(x.shape[-2:])) for m, x in enumerate(self.traced.inputs[1:])]
 
     def _forward(self, neurons: Tensor, box: Box) -> Tensor:
         """One neuron alone, (1, 3, h, w): its share sent through the linearised tail is cheaper than the rows of J."""
@@ -150,8 +147,8 @@ class FirstOrderKernels(Rule):
         t = self.traced.x.new_zeros(1, first.c_out, *self.traced.x.shape[-2:])
         t[0, self.traced.pairs(neurons)[1]] = self.traced.shares(neurons, whole(t.shape[-2:]))
         t = first.shuffle(t)
-        for layer, bent in zip(later, self.slopes):
-            t = layer.shuffle(F.conv2d(t * bent, layer.weight, padding=layer.pad))
+        for layer, slope in zip(later, self.slopes):
+            t = layer.shuffle(F.conv2d(t * slope, layer.weight, padding=layer.pad))
         return crop(t, box)
 
     def _assemble(self, neurons: Tensor, box: Box, signed: bool = False, buffers: dict | None = None) -> Tensor:
@@ -161,7 +158,7 @@ class FirstOrderKernels(Rule):
         places, cells = tuple(map(len, adjoint.places)), height * width
         kept = {} if buffers is None else buffers
         result = _buffer(kept, "result", (3,) * signed + (len(neurons), *places, cells), self.traced.x)
-        for o in sorted(outputs.unique().tolist(), key=self._turn):
+        for o in sorted(outputs.unique().tolist(), key=lambda o: o % self.traced.layer.stride**2):
             mine = (outputs == o).nonzero()[:, 0]
             span = slice(int(mine[0]), int(mine[-1]) + 1) if mine[-1] - mine[0] + 1 == len(mine) else mine
             self._prepare(adjoint, o)
@@ -173,10 +170,6 @@ class FirstOrderKernels(Rule):
                 else:
                     result[span, rows] = colors.abs_().sum(0)
         return result.unflatten(-1, (height, width))
-
-    def _turn(self, o: int) -> tuple[int, int]:
-        """Channels of one sub-pixel come after each other."""
-        return o % self.traced.layer.stride**2, o
 
     def _rows_of(self, box: Box) -> Adjoint:
         """The adjoint of the cells that a box touches; inside one cell, of the box's pixels only. The last one is kept."""
@@ -235,7 +228,7 @@ class FirstOrderKernels(Rule):
         s = self.traced.layer.stride
         channel, q = divmod(o, s**2)
         if self._own is None or self._own[0] != cells:
-            self._own = cells, slope(self.traced, 0, tuple((lo * s, hi * s) for lo, hi in cells))
+            self._own = cells, slopes(self.traced, 0, tuple((lo * s, hi * s) for lo, hi in cells))
         return self._own[1][channel, q // s :: s, q % s :: s]
 
     def _natural(self, maps: Tensor, box: Box) -> Tensor:
