@@ -11,7 +11,7 @@ from conftest import Chain
 from torch import nn
 
 import xinc_core as xc
-from xinc_core import results, store
+from xinc_core import charts, results, store
 from xinc_core.findings import (
     bits,
     distributed,
@@ -23,6 +23,7 @@ from xinc_core.findings import (
     objects,
     pruning,
     selectivity,
+    table,
     twin,
     verdicts,
 )
@@ -233,7 +234,7 @@ def test_profiles_are_normalised_means(scene):
     assert numbers.tolist() == [1, 2, 3, 4]  # the first is dead
     scaled = (maps[1:] - maps[1:].amin((1, 2), keepdim=True)) / (maps[1:].amax((1, 2)) - maps[1:].amin((1, 2)))[:, None, None]
     want = torch.stack([scaled[:, labels == r].mean(1) for r in range(32)], 1)
-    assert torch.allclose(found.float(), want, atol=1e-3)
+    assert found.dtype == torch.uint8 and torch.allclose(found.float() / 255, want, atol=0.002)
 
 
 def test_the_measured_frames_leave_out_frame_20():
@@ -399,3 +400,66 @@ def test_weights_of_another_cut_of_a_clip_are_not_measured():
     shuffled = xc.clips.Clip("courtyard", xc.load_clip("courtyard").frames.flip(0))
     with pytest.raises(ValueError, match="another clip"):
         results.measure(distributed, shuffled, ["ffn"], [1], ["paper"], progress=False)
+
+
+def test_processes_side_by_side_measure_what_one_does(tmp_path, monkeypatch):
+    clip = xc.load_clip("shapes")
+
+    def measured(name, threads):
+        monkeypatch.setenv("XINC_RESULTS", str(tmp_path / name))
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        (tmp_path / name).mkdir()
+        return results.measure(distributed, clip, ["ffn"], [1, 10, 20], ["paper", "first_order"], progress=False)
+
+    asked = []
+    monkeypatch.setattr(results, "compute", lambda *a, real=results.compute: (asked.append(a), real(*a))[1])
+    spread, n = measured("two", 2), len(asked)
+    alone = measured("one", 1)
+    assert n == 0 and len(asked) > 10, "with two, nothing was left for this process"
+    assert spread.drop(columns="value").equals(alone.drop(columns="value")) and len(spread) > 50
+    assert np.allclose(spread.value, alone.value, rtol=1e-4)
+
+
+def test_layers_of_a_huge_network_are_sampled_under_every_rule(monkeypatch):
+    unit = results.Unit("courtyard", "nerv", 1, "paper", "trained", 3)
+    counts = types.SimpleNamespace(NAME="n", VERSION=1, OFFSETS=(0,), measure=lambda view: dict(n=float(len(view.layer))))
+    whole = results.compute(counts, xc.load_clip("courtyard"), unit)
+    monkeypatch.setattr(results, "HUGE", 20_000)
+    sampled = results.compute(counts, xc.load_clip("courtyard"), unit)
+    assert whole["block1"]["n"] == 18352 and sampled["block1"]["n"] == 64 * 37
+    assert [sampled[b]["n"] for b in ("block2", "block3", "head")] == [whole[b]["n"] for b in ("block2", "block3", "head")]
+
+
+def verdict_rows(**verdicts_of):
+    """family → its verdicts, one per clip."""
+    about = dict(finding="distributed", layer="all", rule="paper")
+    return [about | dict(family=f, clip=f"clip {i}", verdict=v) for f, vs in verdicts_of.items() for i, v in enumerate(vs)]
+
+
+@pytest.mark.parametrize(
+    "of, want",
+    [
+        (dict(ffn=["reproduced", "partly"], nerv=["partly", "partly"]), "all families"),
+        (dict(ffn=["reproduced", "undecided"], nerv=["partly", "partly"]), "nerv"),
+        (dict(ffn=["not reproduced"] * 2, nerv=["not reproduced"] * 2), "none"),
+        (dict(ffn=["not reproduced"] * 2, nerv=["not reproduced", "undecided"]), "undecided"),
+        (dict(nerv=["reproduced"]), "nerv"),
+    ],
+)
+def test_where_a_finding_holds_is_read_off_the_verdicts(of, want):
+    assert table.where_it_holds(verdict_rows(**of)) == {("distributed", "paper"): want}
+
+
+def test_the_table_of_verdicts_has_both_rules_in_a_cell():
+    rows = verdict_rows(ffn=["reproduced"], nerv=["partly"])
+    rows += [row | dict(rule="first_order", verdict="partly") for row in rows]
+    assert (
+        table.verdict_table(rows).splitlines()[2]
+        == "| the representation is distributed | clip 0 | reproduced / partly | partly |"
+    )
+
+
+def test_the_figure_of_verdicts_has_a_box_for_each():
+    rows = verdict_rows(ffn=["reproduced", "undecided"], nerv=["partly", "partly"])
+    ax = charts.verdicts(rows).axes[0]
+    assert len(ax.patches) == 4 and "nerv" in [text.get_text() for text in ax.texts]

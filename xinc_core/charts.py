@@ -11,60 +11,72 @@ import torch
 from torch import Tensor
 
 from . import plots
-from .findings.table import FINDINGS, STATISTICS
+from .findings.table import FINDINGS, RULES, STATISTICS, where_it_holds
 
 
 def judged(rows: list[dict], claim, clip: str):
-    """What decides a claim on one clip: a panel per condition, layers along, one colour per rule, interval over fits.
+    """What decides a claim on one clip: a panel per condition, families and layers along, a colour per rule, interval over fits.
 
     Grey bar: what it must exceed (or stay below); hollow: the untrained network. rows : of the findings table, as text.
     """
     plots.theme()
     own = [r for r in rows if (r["finding"], r["clip"]) == (claim.finding, clip) and r["rule"] in plots.RULE_COLORS]
-    layers = list(dict.fromkeys(r["layer"] for r in own if r["layer"] != "all"))
-    cell = {(r["layer"], r["rule"], r["statistic"]): r for r in own}
-    measured = {r["statistic"] for r in own}
-    conditions = [c for c in claim.conditions if c.statistic in measured]
-    drawn = {c: [y for y in layers if any((y, r, c.statistic) in cell for r in plots.RULE_NAMES)] for c in conditions}
-    widths = [max(3.4, 0.6 * len(names)) for names in drawn.values()]
-    fig, axes = plt.subplots(1, len(conditions), figsize=(sum(widths), 3.6), width_ratios=widths, squeeze=False)
-    for ax, width, (condition, names) in zip(axes[0], widths, drawn.items()):
-        for number, rule in enumerate(plots.RULE_NAMES):
-            spots = [(x + 0.24 * number - 0.12, layer) for x, layer in enumerate(names)]
-            _points(ax, [(x, cell.get((y, rule, condition.statistic))) for x, y in spots], plots.RULE_COLORS[rule])
-            if isinstance(condition.against, str):
-                bars = [(x, cell.get((y, rule, condition.against))) for x, y in spots]
-                ax.plot(*_xy(bars), "_", color="0.35", ms=13, mew=2.5)
-        if not isinstance(condition.against, str):
-            ax.axhline(condition.against, color="0.35", lw=1.5, ls="--")
-        ax.axhline(0, color="0.85", lw=0.8, zorder=0)
-        low, high = ax.get_ylim()
-        for number, rule in enumerate(plots.RULE_NAMES):
-            bare = [(x, cell.get((y, rule, f"untrained_{condition.statistic}"))) for x, y in enumerate(names)]
-            near = [y for y in _xy(bare)[1] if 1.5 * low - 0.5 * high < y < 1.5 * high - 0.5 * low]
-            low, high = min([low, *near]), max([high, *near])  # an untrained ratio of noise to noise does not set the scale
-            ax.plot(*_xy([(x + 0.24 * number - 0.12, row) for x, row in bare]), "o", mfc="none",
-                    mec=plots.RULE_COLORS[rule], ms=5)  # fmt: skip
-        ax.set_ylim(low, high + 0.03 * (high - low))
-        against = condition.against if isinstance(condition.against, str) else f"{condition.against:g}"
-        sign, known = (
-            "above" if condition.above else "below",
-            STATISTICS.get(against.removeprefix("untrained_"), against),
-        )
-        known = f"untrained: {known}" if against.startswith("untrained_") else known
-        ax.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
-        ax.set_ylabel(textwrap.fill(STATISTICS[condition.statistic], 34), fontsize="small")
-        ax.set_title(textwrap.fill(f"holds {sign}: {known}", int(10.5 * width)), fontsize="small")
-        ax.tick_params(axis="x", rotation=30)
+    cell = {(r["family"], r["layer"], r["rule"], r["statistic"]): r for r in own}
+    conditions = [c for c in claim.conditions if any(r["statistic"] == c.statistic for r in own)]
+    names = {c: list(dict.fromkeys(k[:2] for k in cell if k[3] == c.statistic and k[1] != "all")) for c in conditions}
+    width = max(3.4, 0.42 * max(map(len, names.values())))
+    across = min(len(conditions), max(1, int(15 // width)))
+    down = -(-len(conditions) // across)
+    fig, axes = plt.subplots(down, across, figsize=(across * width, 3.2 * down + 0.6), squeeze=False)
+    for ax in axes.flat[len(conditions) :]:
+        ax.axis("off")
+    for ax, condition in zip(axes.flat, conditions):
+        _condition(ax, condition, cell, _places(names[condition]), width)
     marks = [
         plt.Line2D([], [], color=plots.RULE_COLORS[r], marker="o", ls="", label=plots.RULE_NAMES[r])
         for r in ("paper", "first_order")
     ]
     marks += [plt.Line2D([], [], color="0.5", marker="o", mfc="none", ls="", label="untrained network")]
-    marks += [plt.Line2D([], [], color="0.35", marker="_", ms=13, mew=2.5, ls="", label="threshold or null")]
-    fig.legend(handles=marks, loc="outside lower center", ncols=4 if len(conditions) > 1 else 2, frameon=False, fontsize="small")
+    marks += [plt.Line2D([], [], color="0.35", marker="_", ms=9, mew=2.5, ls="", label="threshold or null")]
+    fig.legend(handles=marks, loc="outside lower center", ncols=4 if across * width > 5 else 2, frameon=False, fontsize="small")
     fig.suptitle(f"{FINDINGS[claim.finding].capitalize()}? · {clip}", fontsize="medium")
     return fig
+
+
+def _places(names: list[tuple[str, str]]) -> dict[tuple[str, str], float]:
+    """Where (family, layer) stands along the axis: families together, a gap between them."""
+    order = list(dict.fromkeys(family for family, _ in names))
+    together = sorted(names, key=lambda name: order.index(name[0]))
+    return {name: i + 0.7 * order.index(name[0]) for i, name in enumerate(together)}
+
+
+def _condition(ax: plt.Axes, condition, cell: dict, place: dict[tuple[str, str], float], width: float) -> None:
+    """One panel of ``judged``: a statistic in every layer, and what it is compared with."""
+    spots = {rule: [(x + 0.24 * i - 0.12, (*name, rule)) for name, x in place.items()] for i, rule in enumerate(plots.RULE_NAMES)}
+    for rule, at in spots.items():
+        _points(ax, [(x, cell.get((*key, condition.statistic))) for x, key in at], plots.RULE_COLORS[rule])
+        if isinstance(condition.against, str):
+            ax.plot(*_xy([(x, cell.get((*key, condition.against))) for x, key in at]), "_", color="0.35", ms=9, mew=2.5)
+    if not isinstance(condition.against, str):
+        ax.axhline(condition.against, color="0.35", lw=1.5, ls="--")
+    ax.axhline(0, color="0.85", lw=0.8, zorder=0)
+    low, high = ax.get_ylim()
+    for rule, at in spots.items():
+        bare = _xy([(x, cell.get((*key, f"untrained_{condition.statistic}"))) for x, key in at])
+        near = [y for y in bare[1] if 1.5 * low - 0.5 * high < y < 1.5 * high - 0.5 * low]
+        low, high = min([low, *near]), max([high, *near])  # an untrained ratio of noise to noise does not set the scale
+        ax.plot(*bare, "o", mfc="none", mec=plots.RULE_COLORS[rule], ms=5)
+    against = condition.against if isinstance(condition.against, str) else f"{condition.against:g}"
+    known = STATISTICS.get(against.removeprefix("untrained_"), against)
+    known = f"untrained: {known}" if against.startswith("untrained_") else known
+    ax.set(xlim=(-0.6, max(place.values()) + 0.6), ylim=(low, high + 0.03 * (high - low)))
+    ax.set_xticks(list(place.values()), [layer for _, layer in place], rotation=35, ha="right", rotation_mode="anchor")
+    for family in dict.fromkeys(family for family, _ in place):
+        middle = np.mean([x for name, x in place.items() if name[0] == family])
+        ax.text(middle, -0.27, family, ha="center", weight="bold", fontsize="small", transform=ax.get_xaxis_transform())
+    ax.set_ylabel(textwrap.fill(STATISTICS[condition.statistic], 34), fontsize="small")
+    sign = "above" if condition.above else "below"
+    ax.set_title(textwrap.fill(f"holds {sign}: {known}", int(10.5 * width)), fontsize="small")
 
 
 def _points(ax, spots, color: str) -> None:
@@ -131,29 +143,39 @@ def shapley(rows: list[dict], clip: str):
     return fig
 
 
-def verdicts(rows: list[dict], ax: plt.Axes | None = None) -> plt.Axes:
-    """The table of verdicts as a picture: findings down, clip, family and rule across."""
+def verdicts(rows: list[dict]):
+    """The verdicts as a picture: findings down, families and rules across, a box per clip; beside them, where each holds."""
+    plots.theme()
     own = [r for r in rows if r["layer"] == "all" and r["rule"] in plots.RULE_NAMES]
-    columns = sorted({(r["family"], r["clip"], r["rule"]) for r in own}, key=lambda c: (c[0], c[1], c[2] != "paper"))
+    clips = list(dict.fromkeys(r["clip"] for r in own))
+    columns = list(dict.fromkeys((family, rule) for family in dict.fromkeys(r["family"] for r in own) for rule in RULES))
     claims = [f for f in FINDINGS if any(r["finding"] == f for r in own)]
-    cell = {(r["finding"], r["family"], r["clip"], r["rule"]): r["verdict"] for r in own}
-    if ax is None:
-        plots.theme()
-        ax = plt.subplots(figsize=(3.6 + 0.95 * len(columns), 0.62 * len(claims) + 1.4))[1]
+    where = where_it_holds(own)
+    fig, ax = plt.subplots(figsize=(3.4 + 1.3 * (len(columns) + 2), 0.5 * len(claims) + 1.7))
     for y, claim in enumerate(claims):
         for x, column in enumerate(columns):
-            verdict = cell.get((claim, *column))
-            if verdict:
-                ax.add_patch(plt.Rectangle((x, y), 0.96, 0.92, color=plots.VERDICT_COLORS[verdict], ec="0.6", lw=0.6))
-                ax.text(x + 0.48, y + 0.46, verdict.replace(" ", "\n"), ha="center", va="center", fontsize=8)
-    names = [f"{f}\n{c}\n{plots.RULE_NAMES[r].removesuffix(' rule')}" for f, c, r in columns]
-    ax.set(xlim=(0, len(columns)), ylim=(len(claims), 0))
-    ax.set_xticks(np.arange(len(columns)) + 0.48, names, fontsize=8)
-    ax.set_yticks(np.arange(len(claims)) + 0.46, [FINDINGS[c] for c in claims], fontsize=9)
+            found = [r for r in own if r["finding"] == claim and (r["family"], r["rule"]) == column]
+            for i, row in enumerate(sorted(found, key=lambda r: clips.index(r["clip"]))):
+                width = 0.94 / len(found)
+                color = plots.VERDICT_COLORS[row["verdict"]]
+                ax.add_patch(plt.Rectangle((x + i * width, y), width, 0.9, fc=color, ec="0.5", lw=0.6))
+                if len(clips) > 1:
+                    dark = row["verdict"] in ("reproduced", "not reproduced")
+                    told = dict(ha="center", va="center", fontsize=6.5, color="white" if dark else "0.2")
+                    ax.text(x + (i + 0.5) * width, y + 0.45, textwrap.shorten(row["clip"], 12, placeholder="…"), **told)
+        for i, rule in enumerate(RULES):
+            text = textwrap.fill(where.get((claim, rule), "–"), 20)
+            ax.text(len(columns) + i + 0.47, y + 0.45, text, ha="center", va="center", fontsize=8)
+    names = [f"{f}\n{plots.RULE_NAMES[r]}" for f, r in columns] + [f"holds for\n{plots.RULE_NAMES[r]}" for r in RULES]
+    ax.set(xlim=(0, len(names)), ylim=(len(claims), 0))
+    ax.set_xticks(np.arange(len(names)) + 0.47, names, fontsize=8)
+    ax.set_yticks(np.arange(len(claims)) + 0.45, [FINDINGS[c] for c in claims], fontsize=9)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     sns.despine(ax=ax, left=True, bottom=True)
-    return ax
+    marks = [plt.Rectangle((0, 0), 1, 1, fc=color, ec="0.5", lw=0.6, label=w) for w, color in plots.VERDICT_COLORS.items()]
+    fig.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, fontsize=8)
+    return fig
 
 
 def across_videos(counted: dict[tuple[str, str, str], dict[str, int]], n_videos: int):

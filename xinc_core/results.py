@@ -10,14 +10,17 @@ Variants: ``trained``; ``untrained``, the same network before its first step; ``
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict
 from functools import lru_cache
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
+import torch
+from joblib import Parallel, delayed, parallel_config
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -25,31 +28,19 @@ from .canvas import Canvas, trace
 from .checkpoints import find_model, load_model, model_name, read_header
 from .clips import Clip
 from .findings.planted import planted
-from .findings.scene import Scene, View, pairs
-from .findings.verdicts import KEYS, PLANTED
-from .maps import LayerMaps
-from .quality import check_clip
-from .store import remembered
+from .findings.scene import Scene, View
+from .findings.verdicts import KEYS
+from .maps import LayerMaps, free_bytes
+from .models import FAMILIES
+from .paths import environment
+from .store import is_stored, remembered
 from .training import untrained
+from .units import Unit, available, trials_of, units_of
 
-CHANNELS, LARGE = 64, 4000  # of a layer with more neurons than LARGE, so many output channels are measured
+CHANNELS, LARGE = 64, 4000  # of a sampled layer with more neurons than LARGE, so many output channels are measured
+HUGE = 25_000  # neurons of a network above which its layers are sampled under every rule, not only under first_order
+MEMORY = 2e9  # bytes that a process of measuring may take
 _SCENES: dict[str, Scene] = {}
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One measurement of a finding: which network, on which frame, under which rule, in which variant."""
-
-    clip: str
-    family: str
-    seed: int
-    rule: str
-    variant: str
-    frame: int
-
-    @property
-    def model(self) -> str:
-        return model_name(self.family, self.clip, self.seed)
 
 
 def scene_of(clip: Clip) -> Scene:
@@ -75,16 +66,50 @@ def measure(findings, clips, families, seeds, rules, most: int = 8, progress: bo
     for clip in clips:
         for finding in modules:
             if clip.labels is not None or not getattr(finding, "NEEDS_MASKS", False):
-                rows += _collected(finding, clip, list(_units(finding, clip, families, seeds, rules, most)), progress)
+                rows += _collected(finding, clip, list(units_of(finding, clip, families, seeds, rules, most)), progress)
     return pd.DataFrame(rows, columns=[*KEYS, "statistic", "value"])
 
 
 def _collected(finding: ModuleType, clip: Clip, units: list[Unit], progress: bool) -> list[dict]:
+    trials = trials_of(finding, clip)
+    _side_by_side(finding, clip, units, trials, progress)
     bar = tqdm(units, desc=f"{finding.NAME}, {clip.name}", unit="unit", delay=2, leave=False, disable=not progress)
     found = [(asdict(unit), _measured(finding, clip, unit)) for unit in bar]
-    found += [(about, _tried(finding, clip, about)) for about in _trials(finding, clip)]
+    found += [(about, _tried(finding, clip, about)) for about in trials]
     rows = [row for about, values in found for row in _rows(about, values)]
     return rows + (_across(finding, clip, found) if hasattr(finding, "across") else [])
+
+
+def _side_by_side(finding: ModuleType, clip: Clip, units: list[Unit], trials: list[dict], progress: bool) -> None:
+    """Measure what is not stored in one process per thread of torch: most steps are too small for threads to share.
+
+    The units of one network and frame stay together, because the rules are compared with the same truth. Where little is
+    missing, or a network's class is not the package's own, nothing is done here: it is measured one by one.
+    """
+    together: dict[tuple, list[Unit]] = {}
+    for unit in units:
+        if not is_stored(*_kept(finding, clip, unit)):
+            together.setdefault((unit.model, unit.frame), []).append(unit)
+    jobs = [*together.values(), *([t] for t in trials if not is_stored(*_kept_trial(finding, clip, t)))]
+    own = all(FAMILIES[unit.family].__module__.startswith(__package__) for unit in units)
+    workers = int(min(torch.get_num_threads(), len(jobs) / 2, free_bytes() / MEMORY))
+    if own and workers > 1:
+        settings = {k: v for k, v in os.environ.items() if k.startswith("XINC_")}
+        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+            done = Parallel(return_as="generator_unordered")(
+                delayed(_work)(finding.__name__, clip, job, settings) for job in jobs
+            )
+            bar = tqdm(done, f"{finding.NAME}, {clip.name}", len(jobs), leave=False, unit="job", disable=not progress)
+            for _ in bar:
+                pass
+
+
+def _work(finding: str, clip: Clip, job: list, settings: dict[str, str]) -> None:
+    """In a process of its own: measure and store; units as they are, planted trials as dicts."""
+    module = importlib.import_module(finding)
+    with environment(**settings, TQDM_DISABLE="1"):
+        for item in job:
+            (_measured if isinstance(item, Unit) else _tried)(module, clip, item)
 
 
 def drawn(finding: ModuleType, clip: Clip, family: str, seed: int, rule: str, frame: int) -> dict[str, dict]:
@@ -96,7 +121,7 @@ def drawn(finding: ModuleType, clip: Clip, family: str, seed: int, rule: str, fr
 
 def profiles(finding: ModuleType, clip: Clip, families, seeds, rule: str) -> dict[tuple[str, int, str], dict]:
     """The groups' stored profiles on one frame: (family, seed, layer) → numbers and profiles."""
-    units = [u for u in _units(finding, clip, families, seeds, [rule]) if u.variant == "trained"]
+    units = [u for u in units_of(finding, clip, families, seeds, [rule]) if u.variant == "trained"]
     found = ((u, _measured(finding, clip, u)) for u in units)
     return {(u.family, u.seed, layer): values for u, layers in found for layer, values in layers.items()}
 
@@ -106,11 +131,6 @@ def embedding(finding: ModuleType, clip: Clip, label: str, vectors: np.ndarray) 
     key = dict(version=finding.VERSION, vectors=hashlib.sha256(vectors.tobytes()).hexdigest())
     compute = lambda: {"plane": {"places": finding.embedded(vectors.astype(np.float32))}}  # noqa: E731
     return remembered(f"{finding.NAME}_pictures", clip.name, label, key, compute)["plane"]["places"].astype(float)
-
-
-def available(clip: Clip, family: str, seeds) -> list[int]:
-    """The seeds for which there are weights of this family and clip."""
-    return [s for s in seeds if find_model(model_name(family, clip.name, s))]
 
 
 def canvases(finding: ModuleType, unit: Unit) -> tuple[Canvas, ...]:
@@ -130,11 +150,16 @@ def sampled(layer: LayerMaps) -> LayerMaps:
 
 
 def _measured(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") -> dict[str, dict]:
+    return remembered(*_kept(finding, clip, unit, what), lambda: compute(finding, clip, unit, what))
+
+
+def _kept(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") -> tuple[str, str, str, dict]:
+    """Under which name, clip, label and key a unit is stored."""
     label = f"{unit.model} {unit.rule} {unit.variant} {unit.frame}"
     weights = _checksum(unit.model) + (_checksum(f"{unit.model}-flip") if getattr(finding, "TWIN", False) else "")
     key = asdict(unit) | dict(weights=weights, clip=_identity(clip), version=finding.VERSION, channels=CHANNELS)
     name = finding.NAME if what == "measure" else f"{finding.NAME}_{what}"
-    return remembered(name, clip.name, label, key, lambda: compute(finding, clip, unit, what))
+    return name, clip.name, label, key
 
 
 def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") -> dict[str, dict]:
@@ -146,18 +171,12 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
     seen, scene = canvases(finding, unit), scene_of(clip)
     stride, found = seen[0][seen[0].layers[0]].traced.scale, {}
     few = unit.rule == "first_order" or what == "pictures" or getattr(finding, "SAMPLED", False)
+    few = few or sum(map(len, seen[0])) > HUGE
     few = few and not (what == "pictures" and getattr(finding, "WHOLE", False))
     for name in seen[0].layers:
         layers = tuple(sampled(canvas[name]) if few else canvas[name] for canvas in seen)
         found[name] = getattr(finding, what)(View(layers, tuple(c.image for c in seen), scene, unit.frame, stride))
     return found
-
-
-def _trials(finding: ModuleType, clip: Clip) -> list[dict]:
-    """The planted units: three seeds, on different frames where the finding has some."""
-    frames = _frames(finding, clip, 8) if hasattr(finding, "plant") else []
-    units = [(seed, frames[seed % len(frames)]) for seed in range(3)] if frames else []
-    return [dict(clip=clip.name, family=PLANTED, seed=s, rule="all", variant="trained", frame=t) for s, t in units]
 
 
 def _tried(finding: ModuleType, clip: Clip, about: dict) -> dict[str, dict]:
@@ -169,8 +188,12 @@ def _tried(finding: ModuleType, clip: Clip, about: dict) -> dict[str, dict]:
         cases = finding.plant(scene, frame, about["seed"]).items()
         return {c: finding.measure(View(tuple(map(planted, maps)), pictures, scene, frame)) for c, maps in cases}
 
+    return remembered(*_kept_trial(finding, clip, about), compute)
+
+
+def _kept_trial(finding: ModuleType, clip: Clip, about: dict) -> tuple[str, str, str, dict]:
     key = about | dict(checksum=_identity(clip), version=finding.VERSION)
-    return remembered(finding.NAME, clip.name, f"planted {about['seed']}", key, compute)
+    return finding.NAME, clip.name, f"planted {about['seed']}", key
 
 
 def _across(finding: ModuleType, clip: Clip, found: list[tuple[dict, dict]]) -> list[dict]:
@@ -188,42 +211,6 @@ def _across(finding: ModuleType, clip: Clip, found: list[tuple[dict, dict]]) -> 
         about = dict(clip=name, family=family, rule=rule, variant=variant, frame=frame)
         rows += [row | dict(layer=layer) for s in seeds for row in _rows(about | dict(seed=s), {layer: values[str(s)]})]
     return rows
-
-
-def _units(finding: ModuleType, clip: Clip, families, seeds, rules, most: int = 8) -> Iterator[Unit]:
-    for family in families:
-        for number, seed in enumerate(available(clip, family, seeds)):
-            model = load_model(model_name(family, clip.name, seed))
-            check_clip(model, clip)
-            if not model.for_video and (len(finding.OFFSETS) > 1):
-                continue
-            twin = getattr(finding, "TWIN", False)
-            if twin and not find_model(f"{model_name(family, clip.name, seed)}-flip"):
-                continue
-            frames = _frames(finding, clip, most if number == 0 else max(1, most // 4)) if model.for_video else [model.frame]
-            for rule in rules:
-                for variant in _variants(finding, rule):
-                    for frame in frames if variant == "trained" else frames[:1]:
-                        yield Unit(clip.name, family, seed, rule, variant, frame)
-
-
-def _variants(finding: ModuleType, rule: str) -> Iterator[str]:
-    yield "trained"
-    if hasattr(finding, "of_network"):
-        return
-    if not getattr(finding, "TWIN", False) and not getattr(finding, "TRUTH", False):
-        yield "untrained"
-        if rule == "paper":
-            yield "no bias"
-            if any(str(c.against).startswith("untrained_") for claim in getattr(finding, "CLAIMS", ()) for c in claim.conditions):
-                yield "untrained no bias"
-
-
-def _frames(finding: ModuleType, clip: Clip, most: int) -> list[int]:
-    """Frames on which a finding can be measured; if they are too many, from the middle of the clip."""
-    frames = getattr(finding, "FRAMES", None) or pairs(len(clip))
-    frames = [t for t in frames if all(0 <= t + o < len(clip) for o in finding.OFFSETS)]
-    return list(frames) if most >= len(frames) else list(frames[(len(frames) - most) // 2 :][:most])
 
 
 @lru_cache(maxsize=2)

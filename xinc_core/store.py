@@ -18,15 +18,24 @@ from .paths import locked, replace_file, results
 
 def remembered(finding: str, clip: str, label: str, key: dict, compute: Callable[[], dict]) -> dict:
     """What is stored under this label and key; computed and stored where it is missing or stale."""
-    path = results() / f"{finding}-{clip}.json"
-    digest, store = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16], _read(path)
-    entry = store.get(label)
+    path, digest = results() / f"{finding}-{clip}.json", _digest(key)
+    entry = _read(path).get(label)
     if entry is None or entry["key"] != digest:
         entry = dict(key=digest, value={a: {k: _packed(v) for k, v in found.items()} for a, found in compute().items()})
         with locked(path.parent / ".lock"):  # another process may have stored its own meanwhile, or be about to
             store = _read(path) | {label: entry}
             replace_file(path, lambda f: f.write_text(_written(store)))
     return {layer: {k: _unpacked(v) for k, v in found.items()} for layer, found in entry["value"].items()}
+
+
+def is_stored(finding: str, clip: str, label: str, key: dict) -> bool:
+    """Whether ``remembered`` would find it."""
+    entry = _read(results() / f"{finding}-{clip}.json").get(label)
+    return entry is not None and entry["key"] == _digest(key)
+
+
+def _digest(key: dict) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> dict:
@@ -50,10 +59,11 @@ def _written(store: dict) -> str:
 
 
 def _packed(value):
-    """Numbers to six digits; arrays as compressed bytes in text."""
+    """Numbers to six digits; arrays as compressed bytes in text: real numbers in half precision, bytes as they are."""
     if isinstance(value, (Tensor, np.ndarray)):
         array = np.asarray(value)
-        array = array.astype(np.float16) if array.dtype.kind == "f" else array.astype(np.int32)
+        if array.dtype != np.uint8:
+            array = array.astype(np.float16 if array.dtype.kind == "f" else np.int32)
         raw = base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
         return dict(shape=list(array.shape), dtype=array.dtype.name, zlib=raw)
     return float(f"{value:.6g}")

@@ -43,24 +43,21 @@ def pruning(found: dict[str, dict[str, dict]], title: str):
 
 def bits(found: dict[str, dict[str, dict]], titles: dict[str, str]):
     """PSNR against bits per weight, the same for every tensor and shared out by contribution; found : panel → rule → stored."""
-    plots.theme()
-    fig, axes = plt.subplots(1, len(found), figsize=(3.6 * len(found), 3.2), squeeze=False)
-    for ax, (panel, rules) in zip(axes[0], found.items()):
+    fig, axes = _panels(len(found))
+    for ax, (panel, rules) in zip(axes.flat, found.items()):
         for number, (rule, told) in enumerate(rules.items()):
             if not number:
                 ax.plot(BITS, told["equal"], "o-", color="0.3", label="the same for every tensor")
             ax.plot(BITS, told["guided"], "o--", color=plots.RULE_COLORS[rule], label=f"by the {plots.RULE_NAMES[rule]}")
         ax.set(xlabel="bits per weight", title=titles[panel], xticks=BITS)
-    axes[0, 0].set_ylabel("PSNR (dB)")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return fig
 
 
 def rates(found: dict[str, dict]):
     """Rate–distortion: bits per pixel of the whole file (log) against PSNR, the network beside codecs; panel → stored."""
-    plots.theme()
-    fig, axes = plt.subplots(1, len(found), figsize=(3.6 * len(found), 3.4), squeeze=False)
-    for ax, (panel, told) in zip(axes[0], found.items()):
+    fig, axes = _panels(len(found))
+    for ax, (panel, told) in zip(axes.flat, found.items()):
         color = plots.family_color(panel.split()[0])
         ax.plot(*told["rates"], "o-", color=color, label="network, 8 to 4 bits")
         if "rates_pruned" in told:
@@ -70,8 +67,20 @@ def rates(found: dict[str, dict]):
                 ax.plot(*told[f"rates_{name}"], f"{marker}-", color="0.4", ms=4, lw=1, label=name)
         ax.set(xscale="log", xlabel="bits per pixel, every byte counted", title=panel)
         ax.legend(frameon=False, fontsize="small", loc="upper left")
-    axes[0, 0].set_ylabel("PSNR (dB)")
     return fig
+
+
+def _panels(n: int):
+    """A figure of n panels of PSNR, at most four in a row: (fig, axes)."""
+    plots.theme()
+    across = min(n, 4)
+    down = -(-n // across)
+    fig, axes = plt.subplots(down, across, figsize=(3.6 * across, 3.2 * down), squeeze=False)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("PSNR (dB)")
+    for ax in axes.flat[n:]:
+        ax.axis("off")
+    return fig, axes
 
 
 def faults(rows: list[dict], clip: str):
@@ -79,7 +88,7 @@ def faults(rows: list[dict], clip: str):
     plots.theme()
     cell = {(r["family"], r["layer"], r["rule"], r["statistic"]): r for r in rows if r["clip"] == clip}
     spots = list(dict.fromkeys((k[0], k[1]) for k in cell if k[3] == "fault_top10"))
-    fig, ax = plt.subplots(figsize=(1.35 * len(spots) + 2.2, 3.3))
+    fig, ax = plt.subplots(figsize=(max(0.82 * len(spots), 4) + 2.2, 3.3))
     for number, rule in enumerate(("paper", "first_order")):
         own = [cell[(*spot, rule, "fault_top10")] for spot in spots]
         x = np.arange(len(spots)) + 0.3 * number - 0.15

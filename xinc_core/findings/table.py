@@ -12,6 +12,7 @@ COLUMNS = (
     "finding", "family", "layer", "rule", "clip", "seed", "statistic", "value", "low", "high", "n_units", "holds", "verdict",
 )  # fmt: skip
 VERDICTS = ("reproduced", "partly", "not reproduced", "undecided", "no verdict")
+RULES = ("paper", "first_order")
 
 
 FINDINGS = {
@@ -187,14 +188,31 @@ def summary(rows: Iterable[dict]) -> str:
     )
 
 
+def where_it_holds(rows: Iterable[dict]) -> dict[tuple[str, str], str]:
+    """(finding, rule) → the families in which a finding holds, at least partly, on every clip: a property of these networks,
+    or of one architecture. ``all families`` where there are several and it holds in each; ``none`` where it holds in none
+    and fails throughout in all; else ``undecided``."""
+    verdicts: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for row in rows:
+        if row["layer"] == "all" and row["rule"] in RULES:
+            verdicts.setdefault((row["finding"], row["rule"]), {}).setdefault(row["family"], set()).add(row["verdict"])
+    found = {}
+    for key, families in verdicts.items():
+        holds = [name for name, words in families.items() if words <= {"reproduced", "partly"}]
+        fails = all(words == {"not reproduced"} for words in families.values())
+        everywhere = len(families) > 1 and len(holds) == len(families)
+        found[key] = "all families" if everywhere else ", ".join(holds) or ("none" if fails else "undecided")
+    return found
+
+
 def verdict_table(rows: Iterable[dict]) -> str:
-    """The verdicts as a Markdown table: findings and clips down, families and rules across."""
+    """The verdicts as a Markdown table: findings and clips down, families across; a cell: paper's rule / first-order rule."""
     own = [row for row in rows if row["layer"] == "all"]
-    columns = list(dict.fromkeys((row["family"], row["rule"]) for row in own))
+    families = list(dict.fromkeys(row["family"] for row in own))
     cell = {(row["finding"], row["clip"], row["family"], row["rule"]): row["verdict"] for row in own}
-    head = ["finding", "clip", *(f"{family}, `{rule}`" for family, rule in columns)]
-    lines = [head, ["---"] * len(head)]
+    lines = [["finding", "clip", *families], ["---"] * (2 + len(families))]
     pairs = dict.fromkeys((row["finding"], row["clip"]) for row in own)
     for finding, clip in sorted(pairs, key=lambda pair: list(FINDINGS).index(pair[0])):
-        lines.append([FINDINGS[finding], clip, *(cell.get((finding, clip, *column), "–") for column in columns)])
+        both = [[cell.get((finding, clip, family, rule), "–") for rule in RULES] for family in families]
+        lines.append([FINDINGS[finding], clip, *(" / ".join(dict.fromkeys(words)) for words in both)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

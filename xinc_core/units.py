@@ -1,0 +1,78 @@
+"""Which units a finding is measured on: networks, rules, variants and frames, and its planted maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+from .checkpoints import find_model, load_model, model_name
+from .clips import Clip
+from .findings.scene import pairs
+from .findings.verdicts import PLANTED
+from .quality import check_clip
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One measurement of a finding: which network, on which frame, under which rule, in which variant."""
+
+    clip: str
+    family: str
+    seed: int
+    rule: str
+    variant: str
+    frame: int
+
+    @property
+    def model(self) -> str:
+        return model_name(self.family, self.clip, self.seed)
+
+
+def available(clip: Clip, family: str, seeds) -> list[int]:
+    """The seeds for which there are weights of this family and clip."""
+    return [s for s in seeds if find_model(model_name(family, clip.name, s))]
+
+
+def units_of(finding: ModuleType, clip: Clip, families, seeds, rules, most: int = 8) -> Iterator[Unit]:
+    """A finding's units on one clip; parameters as in :func:`xinc_core.results.measure`."""
+    for family in families:
+        for number, seed in enumerate(available(clip, family, seeds)):
+            model = load_model(model_name(family, clip.name, seed))
+            check_clip(model, clip)
+            if not model.for_video and (len(finding.OFFSETS) > 1):
+                continue
+            twin = getattr(finding, "TWIN", False)
+            if twin and not find_model(f"{model_name(family, clip.name, seed)}-flip"):
+                continue
+            frames = _frames(finding, clip, most if number == 0 else max(1, most // 4)) if model.for_video else [model.frame]
+            for rule in rules:
+                for variant in _variants(finding, rule):
+                    for frame in frames if variant == "trained" else frames[:1]:
+                        yield Unit(clip.name, family, seed, rule, variant, frame)
+
+
+def _variants(finding: ModuleType, rule: str) -> Iterator[str]:
+    yield "trained"
+    if hasattr(finding, "of_network"):
+        return
+    if not getattr(finding, "TWIN", False) and not getattr(finding, "TRUTH", False):
+        yield "untrained"
+        if rule == "paper":
+            yield "no bias"
+            if any(str(c.against).startswith("untrained_") for claim in getattr(finding, "CLAIMS", ()) for c in claim.conditions):
+                yield "untrained no bias"
+
+
+def _frames(finding: ModuleType, clip: Clip, most: int) -> list[int]:
+    """Frames on which a finding can be measured; if they are too many, from the middle of the clip."""
+    frames = getattr(finding, "FRAMES", None) or pairs(len(clip))
+    frames = [t for t in frames if all(0 <= t + o < len(clip) for o in finding.OFFSETS)]
+    return list(frames) if most >= len(frames) else list(frames[(len(frames) - most) // 2 :][:most])
+
+
+def trials_of(finding: ModuleType, clip: Clip) -> list[dict]:
+    """The planted units: three seeds, on different frames where the finding has some."""
+    frames = _frames(finding, clip, 8) if hasattr(finding, "plant") else []
+    units = [(seed, frames[seed % len(frames)]) for seed in range(3)] if frames else []
+    return [dict(clip=clip.name, family=PLANTED, seed=s, rule="all", variant="trained", frame=t) for s, t in units]
