@@ -108,12 +108,4 @@ def test_maps_painted_by_a_partition_are_explained_by_it(regions):
 
 def test_flat_and_dead_maps_are_not_scored(regions, maps):
     maps[1], maps[4] = 0, 1
-    assert explained.scored(explained.sums_of(planted(maps), regions)).tolist() == [
-        True,
-        False,
-        True,
-        True,
-        False,
-        True,
-        True,
-    ]
+    assert explained.scored(explained.sums_of(planted(maps), regions)).tolist() == [True, False, True, True, False, True, True]

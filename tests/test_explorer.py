@@ -32,15 +32,7 @@ def shown(explorer):
 
 
 def test_controls_are_named(explorer):
-    controls = (
-        explorer.layer,
-        explorer.frame,
-        explorer.neuron,
-        explorer.rule,
-        explorer.order,
-        explorer.row,
-        explorer.col,
-    )
+    controls = (explorer.layer, explorer.frame, explorer.neuron, explorer.rule, explorer.order, explorer.row, explorer.col)
     assert [c.description for c in controls] == ["layer", "frame", "neuron", "rule", "order", "row", "column"]
 
 

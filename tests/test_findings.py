@@ -23,12 +23,12 @@ from xinc_core.findings import (
     objects,
     pruning,
     selectivity,
-    table,
     twin,
     verdicts,
 )
 from xinc_core.findings.planted import painted_by, planted, white
 from xinc_core.findings.scene import Scene, View, pairs
+from xinc_core.findings.table import verdict_table, where_it_holds
 from xinc_core.models import identity
 
 FINDINGS = (distributed, edges, selectivity, objects, motion, groups)
@@ -386,10 +386,7 @@ def test_stored_results_are_what_comes_out_today(finding, about, stored, monkeyp
         for statistic, value in values.items():
             near = 0.02 if finding is faults else 2e-4  # a rank may turn on the last digit: one fault of 67
             if isinstance(value, float):
-                assert found[layer][statistic] == pytest.approx(value, rel=2e-3, abs=near, nan_ok=True), (
-                    layer,
-                    statistic,
-                )
+                assert found[layer][statistic] == pytest.approx(value, rel=2e-3, abs=near, nan_ok=True), (layer, statistic)
 
 
 def test_weights_of_another_cut_of_a_clip_are_not_measured():
@@ -447,16 +444,13 @@ def verdict_rows(**verdicts_of):
     ],
 )
 def test_where_a_finding_holds_is_read_off_the_verdicts(of, want):
-    assert table.where_it_holds(verdict_rows(**of)) == {("distributed", "paper"): want}
+    assert where_it_holds(verdict_rows(**of)) == {("distributed", "paper"): want}
 
 
 def test_the_table_of_verdicts_has_both_rules_in_a_cell():
     rows = verdict_rows(ffn=["reproduced"], nerv=["partly"])
     rows += [row | dict(rule="first_order", verdict="partly") for row in rows]
-    assert (
-        table.verdict_table(rows).splitlines()[2]
-        == "| the representation is distributed | clip 0 | reproduced / partly | partly |"
-    )
+    assert verdict_table(rows).splitlines()[2] == "| the representation is distributed | clip 0 | reproduced / partly | partly |"
 
 
 def test_the_figure_of_verdicts_has_a_box_for_each():

@@ -119,7 +119,7 @@ def test_the_player_has_each_layers_strongest_neurons_under_both_rules(page):
             totals = canvas[layer["name"]].totals()
             assert layer["neurons"] == totals.topk(min(3, len(totals))).indices.tolist()
             assert layer["among"] == len(totals)
-        maps = {f"{y['name']}/{r}/{k}" for y in show["layers"] for r in player.RULES for k in range(len(y["neurons"]))}
+        maps = {f"{y['name']}/{r}/{k}" for y in show["layers"] for r in player.RULE_ORDER for k in range(len(y["neurons"]))}
         assert maps == set(show["sprites"]) - {"frame", "picture"}
 
 

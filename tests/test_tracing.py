@@ -211,8 +211,7 @@ def test_bad_questions_get_one_sentence(network):
 
 
 @pytest.mark.parametrize(
-    "last, sentence",
-    [(dict(stride=2), "must be linear and of stride 1"), (dict(activation=torch.sigmoid), "must be linear")],
+    "last, sentence", [(dict(stride=2), "must be linear and of stride 1"), (dict(activation=torch.sigmoid), "must be linear")]
 )
 def test_a_chain_whose_maps_would_mislead_is_refused(last, sentence):
     options = dict(grid=(3, 4), channels=(2, 2, 3), strides=(2, last.get("stride", 1)), kernels=(3, 3))

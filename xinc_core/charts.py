@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from . import plots
-from .findings.table import FINDINGS, RULES, STATISTICS, where_it_holds
+from .findings.table import FINDINGS, RULE_ORDER, STATISTICS, where_it_holds
 
 
 def judged(rows: list[dict], claim, clip: str):
@@ -32,10 +32,7 @@ def judged(rows: list[dict], claim, clip: str):
         ax.axis("off")
     for ax, condition in zip(axes.flat, conditions):
         _condition(ax, condition, cell, _places(names[condition]), width)
-    marks = [
-        plt.Line2D([], [], color=plots.RULE_COLORS[r], marker="o", ls="", label=plots.RULE_NAMES[r])
-        for r in ("paper", "first_order")
-    ]
+    marks = [plt.Line2D([], [], color=plots.RULE_COLORS[r], marker="o", ls="", label=plots.RULE_NAMES[r]) for r in RULE_ORDER]
     marks += [plt.Line2D([], [], color="0.5", marker="o", mfc="none", ls="", label="untrained network")]
     marks += [plt.Line2D([], [], color="0.35", marker="_", ms=9, mew=2.5, ls="", label="threshold or null")]
     fig.legend(handles=marks, loc="outside lower center", ncols=4 if across * width > 5 else 2, frameon=False, fontsize="small")
@@ -52,7 +49,7 @@ def _places(names: list[tuple[str, str]]) -> dict[tuple[str, str], float]:
 
 def _condition(ax: plt.Axes, condition, cell: dict, place: dict[tuple[str, str], float], width: float) -> None:
     """One panel of ``judged``: a statistic in every layer, and what it is compared with."""
-    spots = {rule: [(x + 0.24 * i - 0.12, (*name, rule)) for name, x in place.items()] for i, rule in enumerate(plots.RULE_NAMES)}
+    spots = {rule: [(x + 0.24 * i - 0.12, (*name, rule)) for name, x in place.items()] for i, rule in enumerate(RULE_ORDER)}
     for rule, at in spots.items():
         _points(ax, [(x, cell.get((*key, condition.statistic))) for x, key in at], plots.RULE_COLORS[rule])
         if isinstance(condition.against, str):
@@ -95,13 +92,7 @@ def _xy(spots):
 def curves(found: dict[str, Tensor], ax: plt.Axes, colors: dict, title: str = "", **axes) -> plt.Axes:
     """Sorted curves over neurons, smallest first, one per name; x in percent of the neurons."""
     for name, values in found.items():
-        ax.plot(
-            np.linspace(0, 100, len(values)),
-            values,
-            color=colors[name],
-            label=name,
-            ls="--" if name == "lattice" else "-",
-        )
+        ax.plot(np.linspace(0, 100, len(values)), values, color=colors[name], label=name, ls="--" if name == "lattice" else "-")
     ax.set(xlabel="neurons, sorted (%)", title=title, **axes)
     return ax
 
@@ -148,7 +139,7 @@ def verdicts(rows: list[dict]):
     plots.theme()
     own = [r for r in rows if r["layer"] == "all" and r["rule"] in plots.RULE_NAMES]
     clips = list(dict.fromkeys(r["clip"] for r in own))
-    columns = list(dict.fromkeys((family, rule) for family in dict.fromkeys(r["family"] for r in own) for rule in RULES))
+    columns = list(dict.fromkeys((family, rule) for family in dict.fromkeys(r["family"] for r in own) for rule in RULE_ORDER))
     claims = [f for f in FINDINGS if any(r["finding"] == f for r in own)]
     where = where_it_holds(own)
     fig, ax = plt.subplots(figsize=(3.4 + 1.3 * (len(columns) + 2), 0.5 * len(claims) + 1.7))
@@ -163,10 +154,10 @@ def verdicts(rows: list[dict]):
                     dark = row["verdict"] in ("reproduced", "not reproduced")
                     told = dict(ha="center", va="center", fontsize=6.5, color="white" if dark else "0.2")
                     ax.text(x + (i + 0.5) * width, y + 0.45, textwrap.shorten(row["clip"], 12, placeholder="…"), **told)
-        for i, rule in enumerate(RULES):
+        for i, rule in enumerate(RULE_ORDER):
             text = textwrap.fill(where.get((claim, rule), "–"), 20)
             ax.text(len(columns) + i + 0.47, y + 0.45, text, ha="center", va="center", fontsize=8)
-    names = [f"{f}\n{plots.RULE_NAMES[r]}" for f, r in columns] + [f"holds for\n{plots.RULE_NAMES[r]}" for r in RULES]
+    names = [f"{f}\n{plots.RULE_NAMES[r]}" for f, r in columns] + [f"holds for\n{plots.RULE_NAMES[r]}" for r in RULE_ORDER]
     ax.set(xlim=(0, len(names)), ylim=(len(claims), 0))
     ax.set_xticks(np.arange(len(names)) + 0.47, names, fontsize=8)
     ax.set_yticks(np.arange(len(claims)) + 0.45, [FINDINGS[c] for c in claims], fontsize=9)

@@ -235,16 +235,6 @@ def _likeness(a: nn.Module, b: nn.Module, n_frames: int) -> float:
 
 
 __all__ = [
-    "ORDERS",
-    "compress",
-    "deletion",
-    "encoded",
-    "equal_bits",
-    "guided_bits",
-    "least",
-    "pruned",
-    "quantised",
-    "score",
-    "scores",
-    "spread",
-]
+    "ORDERS", "compress", "deletion", "encoded", "equal_bits", "guided_bits", "least", "pruned", "quantised", "score",
+    "scores", "spread",
+]  # fmt: skip

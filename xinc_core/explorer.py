@@ -116,10 +116,7 @@ class Explorer(widgets.VBox):
         rows = [widgets.HBox([cells[a], cells[b]]) for a, b in (names[0:2], names[2:4])]
         sliders = widgets.HBox([self.row, self.col])
         self.tabs = widgets.Tab(
-            [
-                widgets.VBox([self.neuron, *rows]),
-                widgets.VBox([sliders, widgets.HBox([cells["pixel"], cells["painters"]])]),
-            ],
+            [widgets.VBox([self.neuron, *rows]), widgets.VBox([sliders, widgets.HBox([cells["pixel"], cells["painters"]])])],
             titles=["neuron → pixels", "pixel → neurons"],
         )
         self.status = widgets.HTML()

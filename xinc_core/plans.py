@@ -11,6 +11,7 @@ from pathlib import Path
 from .checkpoints import model_name
 from .clips import list_clips
 from .datasets import frames_of, video_of
+from .findings.table import RULE_ORDER
 from .models import family as family_class
 from .models import recipe
 from .study import chosen_notebooks, unknown
@@ -29,11 +30,7 @@ class Profile:
     notebooks: int
 
 
-PROFILES = {
-    "quick": Profile(32, 5.0, 150, (1, 10), 3, 10),
-    "full": Profile(None, None, 300, (1, 10, 20, 30, 40), 8, 13),
-}
-RULES = ("paper", "first_order")  # every finding is measured under both
+PROFILES = {"quick": Profile(32, 5.0, 150, (1, 10), 3, 10), "full": Profile(None, None, 300, (1, 10, 20, 30, 40), 8, 13)}
 WOULD_ADD = (
     "--profile full takes every frame, trains for twice as long, fits five seeds instead of two (intervals become narrow enough "
     "for verdicts), measures the first seed on eight frames instead of three, and adds notebooks 10 to 12"
@@ -211,4 +208,4 @@ def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
     return found
 
 
-__all__ = ["PROFILES", "RULES", "WOULD_ADD", "Plan", "Profile", "described", "disk_mb", "estimates", "fit_name", "plan"]
+__all__ = ["PROFILES", "RULE_ORDER", "WOULD_ADD", "Plan", "Profile", "described", "disk_mb", "estimates", "fit_name", "plan"]

@@ -22,14 +22,7 @@ from .models import FAMILIES
 from .paths import figures, replace_file
 
 MAGNITUDE = "magma"
-_OKABE = {
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "green": "#009E73",
-    "blue": "#0072B2",
-    "red": "#D55E00",
-    "pink": "#CC79A7",
-}
+_OKABE = {"orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73", "blue": "#0072B2", "red": "#D55E00", "pink": "#CC79A7"}
 _FAMILIES = [_OKABE["red"], _OKABE["blue"], _OKABE["pink"], _OKABE["sky"], "#000000", _OKABE["orange"], _OKABE["green"]]
 _RAMPS = {"layer": "rocket", "block": "mako", "other": "viridis"}  # of layers whose names begin so; a head is a block
 RULE_COLORS = {"paper": _OKABE["orange"], "first_order": _OKABE["green"], "ablation": "#333333"}

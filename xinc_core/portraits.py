@@ -50,14 +50,7 @@ def per_instance(canvas: Canvas, scene: Scene, n: int = 2, seed: int = 0):
             values = layer[neuron].abs()
             means = [float(values[labels == i].mean() / values.mean().clamp_min(1e-30)) for i in shown]
             colors = [color[part.names[i]] for i in shown]
-            ax.bar(
-                np.arange(len(shown)) + 0.4 * k - 0.2,
-                means,
-                0.36,
-                color=colors,
-                alpha=1 - 0.45 * k,
-                label=f"neuron {neuron}",
-            )
+            ax.bar(np.arange(len(shown)) + 0.4 * k - 0.2, means, 0.36, color=colors, alpha=1 - 0.45 * k, label=f"neuron {neuron}")
         ax.axhline(1, color="0.35", lw=1, ls="--")
         ax.set(ylabel="× picture's mean", title=f"{layer.name}, two neurons, {plots.RULE_NAMES[canvas.rule]}")
     axes[-1, 0].set_xticks(range(len(shown)), [part.names[i] for i in shown], rotation=70, ha="right", fontsize=8)
@@ -71,10 +64,7 @@ def _styles(scene: Scene) -> tuple[dict[str, tuple], dict[str, str]]:
     count: dict[str, int] = dict.fromkeys(kinds, 0)
     color, marker = {}, {}
     for s in things:
-        color[s.name], marker[s.name] = (
-            CATEGORIES[kinds.index(s.category) % 20],
-            MARKERS[count[s.category] % len(MARKERS)],
-        )
+        color[s.name], marker[s.name] = (CATEGORIES[kinds.index(s.category) % 20], MARKERS[count[s.category] % len(MARKERS)])
         count[s.category] += 1
     return color, marker
 
@@ -104,9 +94,7 @@ def groups_of(layer: LayerMaps, numbers: np.ndarray, group: np.ndarray, places: 
         few = torch.stack([layer[int(i)].abs() for i in mine[:40]])
         low, high = few.amin((1, 2), keepdim=True), few.amax((1, 2), keepdim=True)
         plots.magnitude(
-            ((few - low) / (high - low).clamp_min(1e-30)).mean(0),
-            column[0],
-            f"group {k}: {len(mine)}\nmean of {len(few)}",
+            ((few - low) / (high - low).clamp_min(1e-30)).mean(0), column[0], f"group {k}: {len(mine)}\nmean of {len(few)}"
         )
         plots.magnitude(few[0], column[1], f"neuron {int(mine[0])}")
         for a in column:
@@ -159,10 +147,7 @@ def deletion(found: dict[str, dict[str, dict]], family: str):
             ax.plot(shares, next(iter(found.values()))[layer][score], color=color, ls=style, label=score)
         for rule, layers_found in found.items():
             ax.plot(
-                shares,
-                layers_found[layer]["totals"],
-                color=plots.RULE_COLORS[rule],
-                label=f"totals, {plots.RULE_NAMES[rule]}",
+                shares, layers_found[layer]["totals"], color=plots.RULE_COLORS[rule], label=f"totals, {plots.RULE_NAMES[rule]}"
             )
         ax.set(title=f"{family}, {layer}", xlabel="neurons removed (%)")
     axes[0, 0].set_ylabel("PSNR (dB)")

@@ -99,11 +99,7 @@ def clusters(clip: Clip) -> tuple[Partition, ...]:
     k-means may end elsewhere on another machine; with stored labels all machines measure the same regions.
     """
     path, key = results() / f"partitions-{clip.name}.npz", f"{clip.checksum} {CLUSTERS_VERSION}"
-    makers = {
-        "RGB": color_clusters,
-        "Gabor": gabor_clusters,
-        "Gabor (paper)": partial(gabor_clusters, controlled=False),
-    }
+    makers = {"RGB": color_clusters, "Gabor": gabor_clusters, "Gabor (paper)": partial(gabor_clusters, controlled=False)}
     try:
         with np.load(path) as file:
             if str(file["key"]) == key:

@@ -249,13 +249,5 @@ def _version() -> str:
 
 
 __all__ = [
-    "at_work",
-    "carry_out",
-    "finish",
-    "fit_network",
-    "kept_clip",
-    "own_parameters",
-    "run_notebook",
-    "take_clip",
-    "timed",
-]
+    "at_work", "carry_out", "finish", "fit_network", "kept_clip", "own_parameters", "run_notebook", "take_clip", "timed",
+]  # fmt: skip

@@ -13,7 +13,7 @@ from .clips import Clip
 from .findings.table import FINDINGS, read_rows, write_rows
 from .findings.videos import ALL, ENOUGH, VIDEO_COLUMNS, counts, laws_over_videos, over_videos
 from .paths import environment, replace_file
-from .plans import PROFILES, RULES, Plan
+from .plans import PROFILES, RULE_ORDER, Plan
 
 # What a notebook measures, and which of it it judges: as it stands in its own cells.
 MEASURED = {
@@ -34,7 +34,7 @@ def save_measured(plan: Plan, clip: Clip, video: str) -> None:
     most, tables = PROFILES[plan.profile].measured, []
     for number in _numbers(plan.notebooks):
         modules = [_module(name) for name in MEASURED[number][0]]
-        table = results.measure(modules, clip, plan.families, plan.seeds, RULES, most, progress=False)
+        table = results.measure(modules, clip, plan.families, plan.seeds, RULE_ORDER, most, progress=False)
         tables.append(table.assign(clip=video, notebook=number))
     whole = pd.concat(tables) if tables else pd.DataFrame(columns=[*results.KEYS, "statistic", "value", "notebook"])
     replace_file(plan.out / "results" / "measured.csv", lambda f: whole.to_csv(f, index=False))

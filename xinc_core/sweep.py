@@ -28,7 +28,7 @@ from .checkpoints import load_model
 from .clips import list_clips
 from .datasets import video_of
 from .paths import ROOT, locked, replace_file
-from .plans import RULES, Plan, disk_mb, estimates, fit_name, plan
+from .plans import RULE_ORDER, Plan, disk_mb, estimates, fit_name, plan
 from .study import NOTEBOOKS, chosen_notebooks
 
 SNAKEFILE, HELD = NOTEBOOKS / "Snakefile", "sweep.json"
@@ -247,7 +247,7 @@ def _trace(p: Plan, model: str, frame: int) -> None:
     import numpy as np
 
     network, sums = load_model(model), {}
-    for rule in RULES:
+    for rule in RULE_ORDER:
         canvas = trace(network, frame, rule)
         layer = canvas[canvas.layers[-2]]
         sums |= {f"{rule}_totals": layer.totals().cpu().numpy(), f"{rule}_heatmap": layer.heatmap().cpu().numpy()}

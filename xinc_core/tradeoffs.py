@@ -8,6 +8,7 @@ import numpy as np
 from . import plots
 from .findings.bits import BITS
 from .findings.pruning import SHARES, TUNED
+from .findings.table import RULE_ORDER
 
 ORDER_STYLES = {"weight norm": ("0.45", "--"), "activation norm": ("0.45", ":"), "random": ("0.75", "-")}
 CODEC_STYLES = {"H.264": "s", "JPEG": "^", "WebP": "v"}
@@ -89,7 +90,7 @@ def faults(rows: list[dict], clip: str):
     cell = {(r["family"], r["layer"], r["rule"], r["statistic"]): r for r in rows if r["clip"] == clip}
     spots = list(dict.fromkeys((k[0], k[1]) for k in cell if k[3] == "fault_top10"))
     fig, ax = plt.subplots(figsize=(max(0.82 * len(spots), 4) + 2.2, 3.3))
-    for number, rule in enumerate(("paper", "first_order")):
+    for number, rule in enumerate(RULE_ORDER):
         own = [cell[(*spot, rule, "fault_top10")] for spot in spots]
         x = np.arange(len(spots)) + 0.3 * number - 0.15
         ax.bar(x, [100 * float(r["value"]) for r in own], 0.28, color=plots.RULE_COLORS[rule], label=plots.RULE_NAMES[rule])

@@ -189,10 +189,7 @@ class _Run:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         state = dict(
-            key=self.key,
-            model=self.fitted.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            history=self.history.rows,
+            key=self.key, model=self.fitted.state_dict(), optimizer=self.optimizer.state_dict(), history=self.history.rows
         )
         replace_file(self.path, lambda f: torch.save(state, f))
         self.saved = time.monotonic()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..explorer import overlay_png
 from ..findings import groups
-from ..findings.ranks import rank_correlation
+from ..findings.ranks import normalised, rank_correlation
 from ..plots import RULE_NAMES
 from .base import Browser, Opened
 
@@ -40,12 +40,8 @@ def intensity_and_edges(o: Opened, **start) -> Browser:
 
     def show(layer, frame, rule):
         _, maps, n = o.few(frame, rule, layer)
-        at, heat = o.canvas(frame, rule).frame, maps.sum(0)
-        heat, light, edge = (
-            (heat - heat.min()) / (heat.max() - heat.min()).clamp_min(1e-12),
-            o.scene.light(at),
-            o.scene.edges(at),
-        )
+        at, heat = o.canvas(frame, rule).frame, normalised(maps.sum(0))
+        light, edge = o.scene.light(at), o.scene.edges(at)
         return {
             f"<b>{layer}</b>, heatmap of {len(maps)} of {n:,} neurons": o.picture(heat),
             f"intensity; rank correlation {rank_correlation(heat, light):.2f}": o.picture(light),

@@ -4,6 +4,7 @@ from .laws import additivity, completeness, law_row
 from .table import (
     COLUMNS,
     FINDINGS,
+    RULE_ORDER,
     STATISTICS,
     join_findings,
     read_findings,
@@ -15,6 +16,6 @@ from .table import (
 )
 
 __all__ = [
-    "COLUMNS", "FINDINGS", "STATISTICS", "additivity", "completeness", "join_findings", "law_row", "read_findings",
+    "COLUMNS", "FINDINGS", "RULE_ORDER", "STATISTICS", "additivity", "completeness", "join_findings", "law_row", "read_findings",
     "save_findings", "shown", "summary", "trials", "verdict_table",
 ]  # fmt: skip

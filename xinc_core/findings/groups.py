@@ -19,9 +19,7 @@ from .verdicts import Claim, Condition
 NAME, VERSION, OFFSETS, SAMPLED, FRAMES = "groups", 2, (0,), True, (0,)
 CLAIMS = (
     Claim(
-        "clusters",
-        (Condition("silhouette", "gaussian_silhouette"), Condition("mixing", 0.9)),
-        ("best_match", "null_best_match"),
+        "clusters", (Condition("silhouette", "gaussian_silhouette"), Condition("mixing", 0.9)), ("best_match", "null_best_match")
     ),
 )
 CASES = {"clusters": {"six kinds": True, "one cloud": False, "a kind per seed": False}}

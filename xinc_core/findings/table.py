@@ -12,7 +12,7 @@ COLUMNS = (
     "finding", "family", "layer", "rule", "clip", "seed", "statistic", "value", "low", "high", "n_units", "holds", "verdict",
 )  # fmt: skip
 VERDICTS = ("reproduced", "partly", "not reproduced", "undecided", "no verdict")
-RULES = ("paper", "first_order")
+RULE_ORDER = ("paper", "first_order")  # in which findings are judged
 
 
 FINDINGS = {
@@ -194,7 +194,7 @@ def where_it_holds(rows: Iterable[dict]) -> dict[tuple[str, str], str]:
     and fails throughout in all; else ``undecided``."""
     verdicts: dict[tuple[str, str], dict[str, set[str]]] = {}
     for row in rows:
-        if row["layer"] == "all" and row["rule"] in RULES:
+        if row["layer"] == "all" and row["rule"] in RULE_ORDER:
             verdicts.setdefault((row["finding"], row["rule"]), {}).setdefault(row["family"], set()).add(row["verdict"])
     found = {}
     for key, families in verdicts.items():
@@ -213,6 +213,6 @@ def verdict_table(rows: Iterable[dict]) -> str:
     lines = [["finding", "clip", *families], ["---"] * (2 + len(families))]
     pairs = dict.fromkeys((row["finding"], row["clip"]) for row in own)
     for finding, clip in sorted(pairs, key=lambda pair: list(FINDINGS).index(pair[0])):
-        both = [[cell.get((finding, clip, family, rule), "–") for rule in RULES] for family in families]
+        both = [[cell.get((finding, clip, family, rule), "–") for rule in RULE_ORDER] for family in families]
         lines.append([FINDINGS[finding], clip, *(" / ".join(dict.fromkeys(words)) for words in both)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -72,9 +72,7 @@ class NeRVConfig:
             return config
         n = len(config.strides) + 1
         return widest(
-            lambda first: replace(config, channels=tuple(islice(narrowing(first), n))),
-            parameters,
-            f"NeRV of {size[0]}×{size[1]}",
+            lambda first: replace(config, channels=tuple(islice(narrowing(first), n))), parameters, f"NeRV of {size[0]}×{size[1]}"
         )
 
 

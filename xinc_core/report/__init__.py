@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import plots
 from ..checkpoints import model_name, read_header
 from ..clips import CLIP_FILE, Clip, load_clip
-from ..findings import FINDINGS, STATISTICS
+from ..findings import FINDINGS, RULE_ORDER, STATISTICS
 from ..findings.table import notebook_tables, read_rows
 from ..paths import replace_file
 from ..plans import PROFILES
@@ -124,7 +124,7 @@ def _verdicts(rows: list[dict], clip: str) -> dict:
     found = words.verdicts(rows)
     pairs = list(dict.fromkeys(pair for cells in found.values() for pair in cells))
     families = sorted({f for f, _ in pairs}, key=lambda f: (not _for_video(f), f))
-    columns = [(f, [r for r in words.RULE_ORDER if (f, r) in pairs]) for f in families]
+    columns = [(f, [r for r in RULE_ORDER if (f, r) in pairs]) for f in families]
     own = [row for row in rows if row["clip"] == clip]
     return dict(found=found, columns=columns, findings=FINDINGS, answer=words.lead(found, clip),
                 by_family={f: words.by_family(found, clip).get(f, []) for f in families},
@@ -158,7 +158,7 @@ def _tables(rows: list[dict]) -> list[dict]:
         deciding = [r for r in mine if r["verdict"] and r["layer"] != "all"]
         lines = [
             dict(family=family, layer=layer, statistic=STATISTICS.get(statistic, statistic), slug=statistic,
-                 cells={rule: cell.get((family, layer, statistic, rule)) for rule in words.RULE_ORDER})
+                 cells={rule: cell.get((family, layer, statistic, rule)) for rule in RULE_ORDER})
             for family, layer, statistic in dict.fromkeys((r["family"], r["layer"], r["statistic"]) for r in deciding)
         ]  # fmt: skip
         if lines:

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from ..canvas import trace
 from ..checkpoints import load_model
 from ..clips import Clip
+from ..findings import RULE_ORDER
 from ..maps import LayerMaps
 from ..models import render
 from ..quality import check_clip, psnr
 from ..results import sampled
 from .pictures import cell_size, columns, sprites
 
-RULES = ("paper", "first_order")
 STRONGEST = 3  # neurons a layer
 MOST_TILES = 3000  # pictures in all sequences: what is above is left out frame by frame, evenly
 FULL = 0.999  # the quantile of a sequence that is drawn brightest: a single bright pixel does not darken the rest
@@ -55,13 +55,13 @@ def shows(models: dict[str, Path], clip: Clip, budget: int) -> list[dict]:
 
 def _show(family: str, model: nn.Module, clip: Clip, budget: int, alike: int) -> dict:
     layers = strongest(model, len(clip) // 2)
-    sequences = 2 + len(layers) * STRONGEST * len(RULES)
+    sequences = 2 + len(layers) * STRONGEST * len(RULE_ORDER)
     frames = even(len(clip), MOST_TILES // (sequences * alike)) if model.for_video else [model.frame]
     cell = cell_size(clip.size, len(frames))
     targets, pictures = clip.frames[frames], torch.stack([render(model, f) for f in frames])
     sheets = {"frame": _bytes(targets, cell), "picture": _bytes(pictures, cell)}
     for name, (maps, _) in layers.items():
-        for rule in RULES:
+        for rule in RULE_ORDER:
             for k, values in enumerate(sequence(model, name, maps.neurons, rule, frames, cell)):
                 sheets[f"{name}/{rule}/{k}"] = values
     packed, small = sprites(sheets, cell, budget)

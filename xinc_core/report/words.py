@@ -24,7 +24,6 @@ from ..models import FAMILIES
 
 MODULES = (distributed, edges, selectivity, objects, motion, groups, faithfulness, pruning, bits, faults)
 CLAIMS: dict[str, Claim] = {claim.finding: claim for module in MODULES for claim in module.CLAIMS}
-RULE_ORDER = ("paper", "first_order")
 MEANINGS = {
     "reproduced": "In every layer the 95 % interval over fits lies wholly on the side where the claim is true.",
     "partly": "It does in at least one layer, but not in all.",
