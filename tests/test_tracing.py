@@ -14,6 +14,12 @@ from xinc_core.models import NeRV, position
 from xinc_core.rules import first_order
 
 
+@pytest.fixture(autouse=True)
+def _backwards(monkeypatch):
+    """These networks are small, so their Jacobians would all be computed forwards; forwards is compared with it below."""
+    monkeypatch.setattr(xc.rules, "FEW", 0)
+
+
 def close(got, wanted, rtol):
     scale = wanted.abs().max()
     assert got.shape == wanted.shape
@@ -50,6 +56,27 @@ def test_paper_maps_equal_the_literal_ones(network, dtype, rtol):
     for index, layer in enumerate(network.layers()):
         want = torch.stack([literal.paper_map(exact, index, n) for n in range(layer.n_neurons)])
         close(all_maps(network, "paper", index).tensor().double(), want, rtol)
+
+
+def test_the_jacobian_forwards_equals_the_jacobian_backwards(network, monkeypatch):
+    H, W = network.config.size if hasattr(network, "config") else xc.trace(network).image.shape[1:]
+    box = ((1, H - 1), (2, W))
+    backwards = list(xc.trace(network, rule="first_order"))
+    monkeypatch.setattr(xc.rules, "FEW", 10**9)
+    for slow, fast in zip(backwards, xc.trace(network, rule="first_order")):
+        some = torch.randperm(len(slow), generator=torch.Generator().manual_seed(0))[:7]
+        for a, b in (
+            (slow.tensor(), fast.tensor()),
+            (slow.totals(), fast.totals()),
+            (slow.heatmap(), fast.heatmap()),
+            (slow.pixel(H // 2, W - 1), fast.pixel(H // 2, W - 1)),
+            (slow.only(some).tensor(), fast.only(some).tensor()),
+            (slow._rule.color(some, box), fast._rule.color(some, box)),
+            (slow.color(0), fast.color(0)),
+        ):
+            close(b, a, 1e-11)
+        if slow.traced.layer.neurons == "kernels" and not slow.traced.is_last:
+            assert type(fast._rule).__name__ == "Impulses" != type(slow._rule).__name__
 
 
 @pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-9), (torch.float32, 1e-5)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .ablation import Ablation
 from .base import Box, Rule, Subset, Traced, crop, whole
 from .first_order import FirstOrderColumns, FirstOrderKernels, magnitude
+from .impulses import FEW, Impulses
 from .paper import PaperColumns, PaperKernels
 
 RULES = ("paper", "first_order", "ablation")
@@ -24,4 +25,6 @@ def make_rule(name: str, traced: Traced, baseline: str = "zero") -> Rule:
         raise ValueError(f"no rule {name!r}; there are {', '.join(RULES)}")
     if name == "ablation":
         return Ablation(traced, baseline)
-    return _BY_NEURONS[name][traced.layer.neurons](traced)
+    kind = _BY_NEURONS[name][traced.layer.neurons]
+    few = traced.x.shape[-2] * traced.x.shape[-1] <= FEW and not traced.is_last
+    return Impulses(traced) if kind is FirstOrderKernels and few else kind(traced)
