@@ -209,7 +209,7 @@ def compress(
     n = model.config.n_frames if model.for_video else 1
     original = model
     if prune:
-        model = pruned(model, least(scores(model, "first_order", spread(n, 4)), prune))
+        model = pruned(model, least(scores(model, "first_order", asked(model, n)), prune))
     if tune:
         model = refine(model, clip, tune, progress=progress)
     plan = guided_bits(model, bits) if guided else equal_bits(model, bits)
@@ -230,11 +230,16 @@ def spread(n_frames: int, most: int, offset: float = 0.5) -> list[int]:
     return [int((i + offset) * n_frames / most) for i in range(most)]
 
 
+def asked(model: nn.Module, n_frames: int) -> list[int]:
+    """The frames whose totals say what can go: four, spread over the clip; one for a network of more than 25,000 neurons."""
+    return spread(n_frames, 4 if sum(layer.n_neurons for layer in model.layers()) <= 25_000 else 1)
+
+
 def _likeness(a: nn.Module, b: nn.Module, n_frames: int) -> float:
     return sum(psnr(render(a, f), render(b, f)).item() for f in range(n_frames)) / n_frames
 
 
 __all__ = [
-    "ORDERS", "compress", "deletion", "encoded", "equal_bits", "guided_bits", "least", "pruned", "quantised", "score",
+    "ORDERS", "asked", "compress", "deletion", "encoded", "equal_bits", "guided_bits", "least", "pruned", "quantised", "score",
     "scores", "spread",
 ]  # fmt: skip

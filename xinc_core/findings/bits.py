@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..clips import Clip
-from ..compression import encoded, equal_bits, guided_bits, least, pruned, quantised, scores, spread
+from ..compression import asked, encoded, equal_bits, guided_bits, least, pruned, quantised, scores, spread
 from ..quality import evaluate, psnr
 from ..training import refine
 from .pruning import EPOCHS
@@ -50,7 +50,7 @@ def _rates(model: nn.Module, clip: Clip, seed: int) -> dict[str, float | Tensor]
     told = dict(rates=torch.tensor(own).T, bits_per_pixel=own[0][0], psnr_at_8_bits=own[0][1])
     if seed == 1:
         n = model.config.n_frames if model.for_video else 1
-        less = refine(pruned(model, least(scores(model, "first_order", spread(n, 4)), PRUNED)), clip,
+        less = refine(pruned(model, least(scores(model, "first_order", asked(model, n)), PRUNED)), clip,
                       EPOCHS[model.for_video], progress=False)  # fmt: skip
         told["rates_pruned"] = torch.tensor([rate(less, equal_bits(less, b), clip) for b in BITS]).T
     codecs = {name: codec(frames, name) for name in (["H.264"] if model.for_video else ["JPEG", "WebP"])}
