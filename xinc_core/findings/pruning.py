@@ -1,7 +1,7 @@
 """What can be removed? PSNR against the share of neurons set to zero, least important first, by each rule's totals.
 
-Totals come from four frames (of a network of more than 25,000 neurons, one), PSNR from four others. Under the family's name stand all layers together, ordered
-by the same numbers.
+Totals come from four frames (of a network of more than 25,000 neurons, one), PSNR from four others. Under the family's name
+stand all layers together, ordered by the same numbers.
 """
 
 from __future__ import annotations
