@@ -198,7 +198,7 @@ def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
     pixels = (plan.size[0] * plan.size[1] if plan.size else 128 * 224) / (128 * 256)
     found, measured = [], PROFILES[plan.profile].measured
     for family, seed, mirrored in plan.fits():
-        per_epoch = 0.019 * plan.n_frames if family_class(family).for_video else 0.065
+        per_epoch = recipe(family).seconds * (plan.n_frames if family_class(family).for_video else 1)
         what = f"{fit_name(family, seed, mirrored)}: {plan.epochs[family]:,} epochs"
         found.append((what, per_epoch * plan.epochs[family] * pixels, plan.model_path(family, seed, mirrored).exists()))
     videos = sum(family_class(f).for_video for f in plan.families)

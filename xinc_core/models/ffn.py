@@ -37,7 +37,7 @@ class FFN(nn.Module):
 
     family = "ffn"
     Config = FFNConfig
-    recipe = Recipe(1000, 9e-4)
+    recipe = Recipe(1000, 9e-4, seconds=0.065)
     for_video = False
     frame = 0  # of its clip, that it was fitted to
 

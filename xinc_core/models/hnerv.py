@@ -109,7 +109,7 @@ class HNeRV(nn.Module):
 
     family = "hnerv"
     Config = HNeRVConfig
-    recipe = Recipe(300, 1e-3, warmup=0.2, cosine=True)
+    recipe = Recipe(300, 1e-3, warmup=0.2, cosine=True, seconds=0.05)
     for_video = True
 
     def __init__(self, config: HNeRVConfig):

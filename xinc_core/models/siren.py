@@ -62,7 +62,7 @@ class SIREN(nn.Module):
 
     family = "siren"
     Config = SIRENConfig
-    recipe = Recipe(1000, 1e-3)
+    recipe = Recipe(1000, 1e-3, seconds=0.065)
     for_video = False
     frame = 0  # of its clip, that it was fitted to
 
