@@ -421,7 +421,7 @@ def test_layers_of_a_huge_network_are_sampled_under_every_rule(monkeypatch):
     unit = results.Unit("courtyard", "nerv", 1, "paper", "trained", 3)
     counts = types.SimpleNamespace(NAME="n", VERSION=1, OFFSETS=(0,), measure=lambda view: dict(n=float(len(view.layer))))
     whole = results.compute(counts, xc.load_clip("courtyard"), unit)
-    monkeypatch.setattr(results, "HUGE", 20_000)
+    monkeypatch.setattr(xc.models, "HUGE", 20_000)
     sampled = results.compute(counts, xc.load_clip("courtyard"), unit)
     assert whole["block1"]["n"] == 18352 and sampled["block1"]["n"] == 64 * 37
     assert [sampled[b]["n"] for b in ("block2", "block3", "head")] == [whole[b]["n"] for b in ("block2", "block3", "head")]

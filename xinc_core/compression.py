@@ -19,7 +19,7 @@ from .canvas import trace
 from .checkpoints import packed, unpacked
 from .clips import Clip
 from .maps import LayerMaps
-from .models import Layer, check_registered, render, run
+from .models import Layer, check_registered, is_huge, render, run
 from .packing import LOSSY, pack, rounded, write
 from .quality import evaluate, psnr
 from .training import refine
@@ -232,7 +232,7 @@ def spread(n_frames: int, most: int, offset: float = 0.5) -> list[int]:
 
 def asked(model: nn.Module, n_frames: int) -> list[int]:
     """The frames whose totals say what can go: four, spread over the clip; one for a network of more than 25,000 neurons."""
-    return spread(n_frames, 4 if sum(layer.n_neurons for layer in model.layers()) <= 25_000 else 1)
+    return spread(n_frames, 1 if is_huge(model) else 4)
 
 
 def _likeness(a: nn.Module, b: nn.Module, n_frames: int) -> float:

@@ -31,14 +31,13 @@ from .findings.planted import planted
 from .findings.scene import Scene, View
 from .findings.verdicts import KEYS
 from .maps import LayerMaps, free_bytes
-from .models import FAMILIES
+from .models import FAMILIES, is_huge
 from .paths import environment
 from .store import is_stored, remembered
 from .training import untrained
 from .units import Unit, available, trials_of, units_of
 
 CHANNELS, LARGE = 64, 4000  # of a sampled layer with more neurons than LARGE, so many output channels are measured
-HUGE = 25_000  # neurons of a network above which its layers are sampled under every rule, not only under first_order
 MEMORY = 2e9  # bytes that a process of measuring may take
 _SCENES: dict[str, Scene] = {}
 
@@ -59,7 +58,8 @@ def measure(findings, clips, families, seeds, rules, most: int = 8, progress: bo
         Networks are those named after the clip; a seed without weights is left out.
     families, seeds, rules : sequences
     most : int
-        The first seed is measured on so many frames, the others on a quarter of them, the variants on one.
+        The first seed is measured on so many frames, the others on a quarter of them, the variants on one. A network of more
+        than 25,000 neurons is measured on a quarter, and of its large layers a sample.
     """
     modules = [findings] if isinstance(findings, ModuleType) else findings
     clips, rows = [clips] if isinstance(clips, Clip) else clips, []
@@ -171,7 +171,7 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
     seen, scene = canvases(finding, unit), scene_of(clip)
     stride, found = seen[0][seen[0].layers[0]].traced.scale, {}
     few = unit.rule == "first_order" or what == "pictures" or getattr(finding, "SAMPLED", False)
-    few = few or sum(map(len, seen[0])) > HUGE
+    few = few or is_huge(_network(unit.model, unit.variant))
     few = few and not (what == "pictures" and getattr(finding, "WHOLE", False))
     for name in seen[0].layers:
         layers = tuple(sampled(canvas[name]) if few else canvas[name] for canvas in seen)

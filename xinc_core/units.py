@@ -10,6 +10,7 @@ from .checkpoints import find_model, load_model, model_name
 from .clips import Clip
 from .findings.scene import pairs
 from .findings.verdicts import PLANTED
+from .models import is_huge
 from .quality import check_clip
 
 
@@ -45,7 +46,8 @@ def units_of(finding: ModuleType, clip: Clip, families, seeds, rules, most: int 
             twin = getattr(finding, "TWIN", False)
             if twin and not find_model(f"{model_name(family, clip.name, seed)}-flip"):
                 continue
-            frames = _frames(finding, clip, most if number == 0 else max(1, most // 4)) if model.for_video else [model.frame]
+            so_many = most if number == 0 and not is_huge(model) else max(1, most // 4)
+            frames = _frames(finding, clip, so_many) if model.for_video else [model.frame]
             for rule in rules:
                 for variant in _variants(finding, rule):
                     for frame in frames if variant == "trained" else frames[:1]:
