@@ -97,16 +97,18 @@ def equal_bits(model: nn.Module, bits: int) -> dict[str, int]:
     return {n: 32 if n in fixed else 16 if v.ndim < 2 else bits for n, v in packed(model).items()}
 
 
-def guided_bits(model: nn.Module, bits: int, rule: str = "first_order", frame: int = 0, channels: int = 64) -> dict[str, int]:
+def guided_bits(
+    model: nn.Module, bits: int, rule: str = "first_order", frame: int = 0, error: dict | None = None
+) -> dict[str, int]:
     """Bits by contribution, at most as many in all as ``equal_bits``.
 
     A step Δ gives each weight of neuron n an error of variance Δ²/12. Its map answers to its weights as a whole, so the picture's
     squared error grows by about S_n·m·Δ²/(12‖W_n‖²), with S_n = Σ_p C_n², m its number of weights. What comes before the first
     layer is charged with the maps of the first layer's neurons in the same way, through their inputs. Bits go one by one to
-    where they lower the error most per bit spent. A layer's sum is taken over a seeded sample of ``channels`` output channels.
+    where they lower the error most per bit spent. ``error`` is what :func:`sensitivities` found, if it is known already.
     """
     tensors, plan = packed(model), equal_bits(model, bits)
-    error = _sensitivities(model, rule, frame, channels)
+    error = error or sensitivities(model, rule, frame)
     lossy = {n: tensors[n] for n, b in plan.items() if b == bits and n in error}
     budget = sum(v.numel() for v in lossy.values()) * bits
     plan |= {n: LOSSY[0] for n in lossy}
@@ -128,8 +130,8 @@ def guided_bits(model: nn.Module, bits: int, rule: str = "first_order", frame: i
         budget -= lossy[best].numel()
 
 
-def _sensitivities(model: nn.Module, rule: str, frame: int, channels: int) -> dict[str, float]:
-    """Squared error of the picture per squared step: tensor → Σ_n S_n·m/(12‖W_n‖²)."""
+def sensitivities(model: nn.Module, rule: str = "first_order", frame: int = 0, channels: int = 64) -> dict[str, float]:
+    """Squared error of the picture per squared step: tensor → Σ_n S_n·m/(12‖W_n‖²), over a seeded sample of output channels."""
     where = {v.data_ptr(): n for n, v in model.state_dict().items()}
     before = [n for n, v in packed(model).items() if v.ndim > 1 and n not in dict(model.named_buffers())]
     found: dict[str, float] = {}
@@ -241,5 +243,5 @@ def _likeness(a: nn.Module, b: nn.Module, n_frames: int) -> float:
 
 __all__ = [
     "ORDERS", "asked", "compress", "deletion", "encoded", "equal_bits", "guided_bits", "least", "pruned", "quantised", "score",
-    "scores", "spread",
+    "scores", "sensitivities", "spread",
 ]  # fmt: skip

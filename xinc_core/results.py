@@ -59,7 +59,7 @@ def measure(findings, clips, families, seeds, rules, most: int = 8, progress: bo
     families, seeds, rules : sequences
     most : int
         The first seed is measured on so many frames, the others on a quarter of them, the variants on one. A network of more
-        than 25,000 neurons is measured on a quarter, and of its large layers a sample.
+        than 25,000 neurons is measured on one frame, and of its large layers a sample.
     """
     modules = [findings] if isinstance(findings, ModuleType) else findings
     clips, rows = [clips] if isinstance(clips, Clip) else clips, []

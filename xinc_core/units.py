@@ -46,8 +46,8 @@ def units_of(finding: ModuleType, clip: Clip, families, seeds, rules, most: int 
             twin = getattr(finding, "TWIN", False)
             if twin and not find_model(f"{model_name(family, clip.name, seed)}-flip"):
                 continue
-            so_many = most if number == 0 and not is_huge(model) else max(1, most // 4)
-            frames = _frames(finding, clip, so_many) if model.for_video else [model.frame]
+            many = 1 if is_huge(model) else most if number == 0 else max(1, most // 4)
+            frames = _frames(finding, clip, many) if model.for_video else [model.frame]
             for rule in rules:
                 for variant in _variants(finding, rule):
                     for frame in frames if variant == "trained" else frames[:1]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..clips import Clip
-from ..compression import asked, encoded, equal_bits, guided_bits, least, pruned, quantised, scores, spread
+from ..compression import asked, encoded, equal_bits, guided_bits, least, pruned, quantised, scores, sensitivities, spread
 from ..quality import evaluate, psnr
 from ..training import refine
 from .pruning import EPOCHS
@@ -37,7 +37,8 @@ def of_network(model: nn.Module, scene: Scene, rule: str, seed: int) -> dict[str
     clip, n = scene.clip, len(scene.clip) if model.for_video else 1
     held, middle = spread(n, 4, 0.25), spread(n, 1)[0]
     equal = [evaluate(quantised(model, equal_bits(model, b)), clip, frames=held) for b in BITS]
-    guided = [evaluate(quantised(model, guided_bits(model, b, rule, middle)), clip, frames=held) for b in BITS]
+    error = sensitivities(model, rule, middle)
+    guided = [evaluate(quantised(model, guided_bits(model, b, error=error)), clip, frames=held) for b in BITS]
     told = dict(equal_psnr=float(np.mean(equal)), guided_psnr=float(np.mean(guided)))
     told |= dict(equal_psnr_6=equal[2], guided_psnr_6=guided[2], equal_psnr_8=equal[0])
     told |= dict(equal=torch.tensor(equal), guided=torch.tensor(guided))

@@ -101,8 +101,9 @@ def suspicion(maps: LayerMaps, image: Tensor, clean: Tensor, where: Tensor | Non
     inside, squares = torch.zeros(2, len(maps), dtype=torch.float64)
     try:
         for neurons, colors in maps.color_chunks():
-            inside[neurons] = (colors * (e * damaged)).flatten(1).sum(1).double().cpu()
-            squares[neurons] = colors.square().flatten(1).sum(1).double().cpu()
+            for plane, seen in zip(colors.unbind(1), (e * damaged).flatten(1)):
+                inside[neurons] += (plane.flatten(1) @ seen).double().cpu()
+                squares[neurons] += plane.square_().flatten(1).sum(1).double().cpu()
     except ValueError:
         d = (d * damaged).flatten()
         for pixels, parts in maps.tiles("suspects"):
