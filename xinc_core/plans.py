@@ -204,7 +204,7 @@ def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
     videos = sum(family_class(f).for_video for f in plan.families)
     units = videos * (measured + len(plan.seeds)) + len(plan.families)
     for notebook in chosen_notebooks(list(plan.notebooks)):
-        found.append((notebook.name, (8 + notebook.seconds_per_unit * units) * max(pixels, 0.3), False))
+        found.append((notebook.name, (8 + notebook.cost * units) * max(pixels, 0.3), False))
     return found
 
 

@@ -30,7 +30,7 @@ class Notebook:
     question: str
     claim: str = ""
     needs_video: bool = False
-    seconds_per_unit: float = 0.0  # of a measurement of one network's frame under both rules, on two cores: for estimates
+    cost: float = 0.0  # seconds to measure one network's frame under both rules, on two CPU cores: for estimates
 
     @property
     def path(self) -> Path:
@@ -39,24 +39,23 @@ class Notebook:
 
 SERIES = (
     Notebook("00_start_here", "Which neuron paints which pixel?", "the contribution map (section 3)"),
-    Notebook("01_fit_a_network", "How does a network learn a picture?", "the networks (section 4.1)"),
-    Notebook("02_contribution_maps", "What do a network's maps look like, and do they add up?", "the canvas (section 3)"),
-    Notebook("03_distributed", "How many neurons paint a pixel?", "the representation is distributed (section 4.2)"),
-    Notebook("04_intensity_and_edges", "Do neurons care about more than brightness?", "heatmaps and edges (section 4.3)"),
-    Notebook(
-        "05_what_neurons_care_about",
-        "What do neurons care about: colour, edges or place?",
-        "colour and edges over space (section 4.4)",
-    ),
-    Notebook("06_objects_over_time", "Do neurons follow objects?", "objects over time (section 4.5)", True),
-    Notebook("07_motion", "Is change over time dominated by motion?", "fluctuation and motion (section 4.6)", True),
-    Notebook("08_neuron_groups", "Do neurons come in kinds?", "groups of neurons (section 4.7)"),
-    Notebook("09_faithfulness", "Do the maps tell the truth?", "an audit against ablation (beyond the paper)"),
+    Notebook("01_fit_a_network", "How does a network learn a picture?", "the networks (section 4.1)", cost=1.4),
+    Notebook("02_contribution_maps", "What do a network's maps look like, and do they add up?",
+             "the canvas (section 3)", cost=1.6),
+    Notebook("03_distributed", "How many neurons paint a pixel?", "the representation is distributed (section 4.2)", cost=7.5),
+    Notebook("04_intensity_and_edges", "Do neurons care about more than brightness?",
+             "heatmaps and edges (section 4.3)", cost=3.7),
+    Notebook("05_what_neurons_care_about", "What do neurons care about: colour, edges or place?",
+             "colour and edges over space (section 4.4)", cost=6.7),
+    Notebook("06_objects_over_time", "Do neurons follow objects?", "objects over time (section 4.5)", True, 5.0),
+    Notebook("07_motion", "Is change over time dominated by motion?", "fluctuation and motion (section 4.6)", True, 7.2),
+    Notebook("08_neuron_groups", "Do neurons come in kinds?", "groups of neurons (section 4.7)", cost=5.8),
+    Notebook("09_faithfulness", "Do the maps tell the truth?", "an audit against ablation (beyond the paper)", cost=6.6),
     Notebook("10_compression", "What can be left out?", "pruning, quantisation, files (beyond the paper)"),
     Notebook("11_diagnosis", "What is wrong with this network?", "faults and errors (beyond the paper)"),
     Notebook("12_findings", "Which of the paper's findings survive?", "all verdicts"),
     Notebook("13_your_own_network", "How do I open a network of my own?", "nothing: how a family is added"),
-)
+)  # fmt: skip
 
 
 def run_study(
