@@ -129,7 +129,7 @@ def test_noise_in_a_linear_layer_costs_what_the_sensitivity_says():
     torch.manual_seed(0)
     chain = Chain((16, 16), (8, 3), (1,), (3,), (identity,)).requires_grad_(False)
     chain.state = None
-    told = compression._sensitivities(chain, "first_order", 0, 64)
+    told = compression.sensitivities(chain, "first_order", 0, 64)
     weight, clean = chain.convs[0].weight, chain(torch.zeros(1))
     before, step, costs = weight.clone(), 0.05, []
     for _ in range(50):

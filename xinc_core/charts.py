@@ -116,8 +116,12 @@ def shapley(rows: list[dict], clip: str):
     plots.theme()
     own = {(r["family"], r["layer"], r["rule"], r["statistic"]): r["value"] for r in rows if r["clip"] == clip}
     families = list(dict.fromkeys(k[0] for k in own if k[3] == "r2_joint"))
-    fig, axes = plt.subplots(1, len(families), figsize=(5.2 * len(families), 3.4), sharey=True, squeeze=False)
-    for ax, family in zip(axes[0], families):
+    across = min(2, len(families))
+    down = -(-len(families) // across)
+    fig, axes = plt.subplots(down, across, figsize=(5.2 * across, 3.2 * down), sharey=True, squeeze=False)
+    for ax in axes.flat[len(families) :]:
+        ax.axis("off")
+    for ax, family in zip(axes.flat, families):
         layers = list(dict.fromkeys(k[1] for k in own if k[0] == family and k[1] != "all"))
         bars = [(layer, rule) for layer in layers for rule in plots.RULE_NAMES if (family, layer, rule, "r2_joint") in own]
         base = np.zeros(len(bars))
@@ -129,7 +133,7 @@ def shapley(rows: list[dict], clip: str):
         names = [f"{layer}, {plots.RULE_NAMES[rule].removesuffix(' rule')}" for layer, rule in bars]
         ax.set_xticks(range(len(bars)), names, rotation=60, ha="right", fontsize=8)
         ax.set_title(f"{family}, {clip}")
-    axes[0, 0].set_ylabel("explained variance of a map\n(adjusted R², mean over neurons)", fontsize="small")
+    fig.supylabel("explained variance of a map (adjusted R², mean over neurons)", fontsize="small")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return fig
 

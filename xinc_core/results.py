@@ -29,11 +29,11 @@ from .checkpoints import find_model, load_model, model_name, read_header
 from .clips import Clip
 from .findings.planted import planted
 from .findings.scene import Scene, View
-from .findings.verdicts import KEYS
+from .findings.verdicts import KEYS, PLANTED
 from .maps import LayerMaps, free_bytes
 from .models import FAMILIES, is_huge
 from .paths import environment
-from .store import is_stored, remembered
+from .store import is_stored, leave_out, remembered
 from .training import untrained
 from .units import Unit, available, trials_of, units_of
 
@@ -95,7 +95,7 @@ def _side_by_side(finding: ModuleType, clip: Clip, units: list[Unit], trials: li
     workers = int(min(torch.get_num_threads(), len(jobs) / 2, free_bytes() / MEMORY))
     if own and workers > 1:
         settings = {k: v for k, v in os.environ.items() if k.startswith("XINC_")}
-        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1), environment(TQDM_DISABLE="1"):
             done = Parallel(return_as="generator_unordered")(
                 delayed(_work)(finding.__name__, clip, job, settings) for job in jobs
             )
@@ -107,7 +107,7 @@ def _side_by_side(finding: ModuleType, clip: Clip, units: list[Unit], trials: li
 def _work(finding: str, clip: Clip, job: list, settings: dict[str, str]) -> None:
     """In a process of its own: measure and store; units as they are, planted trials as dicts."""
     module = importlib.import_module(finding)
-    with environment(**settings, TQDM_DISABLE="1"):
+    with environment(**settings):
         for item in job:
             (_measured if isinstance(item, Unit) else _tried)(module, clip, item)
 
@@ -197,19 +197,32 @@ def _kept_trial(finding: ModuleType, clip: Clip, about: dict) -> tuple[str, str,
 
 
 def _across(finding: ModuleType, clip: Clip, found: list[tuple[dict, dict]]) -> list[dict]:
-    """What a finding measures over all seeds of a layer together: rows per seed."""
-    alike: dict[tuple, dict[int, dict]] = {}
+    """What a finding measures over all seeds of a layer together: rows per seed.
+
+    The arrays it takes are kept of trained networks only, which are drawn; those of variants are computed again if need be.
+    """
+    alike: dict[tuple, dict[int, tuple[dict, dict]]] = {}
     for about, values in found:
         for layer, value in values.items():
             key = tuple(about[k] for k in ("clip", "family", "rule", "variant", "frame"))
-            alike.setdefault((*key, layer), {})[about["seed"]] = value
-    rows = []
+            alike.setdefault((*key, layer), {})[about["seed"]] = (about, value)
+
+    def whole(layer: str, about: dict, value: dict) -> dict:
+        there = all(name in value for name in finding.PASSING)
+        return value if there else compute(finding, clip, Unit(**about))[layer]
+
+    rows, passed = [], set()
     for (name, family, rule, variant, frame, layer), seeds in alike.items():
-        key = [finding.VERSION, {s: hashlib.sha256(v["profiles"].tobytes()).hexdigest()[:16] for s, v in seeds.items()}]
+        kept = {s: (_kept_trial if family == PLANTED else _kept)(finding, clip, about if family == PLANTED else Unit(**about))
+                for s, (about, _) in seeds.items()}  # fmt: skip
         label = f"across {family} {rule} {variant} {frame} {layer}"
-        values = remembered(finding.NAME, name, label, dict(seeds=key), lambda s=seeds: finding.across(s))
+        key = [finding.VERSION, {s: [k[2], k[3]] for s, k in kept.items()}]
+        of_seeds = lambda y=layer, seeds=seeds: finding.across({s: whole(y, *unit) for s, unit in seeds.items()})  # noqa: E731
+        values = remembered(finding.NAME, name, label, dict(seeds=key), of_seeds)
         about = dict(clip=name, family=family, rule=rule, variant=variant, frame=frame)
         rows += [row | dict(layer=layer) for s in seeds for row in _rows(about | dict(seed=s), {layer: values[str(s)]})]
+        passed |= {k[2] for k in kept.values()} if variant != "trained" else set()
+    leave_out(finding.NAME, clip.name, passed, finding.PASSING)
     return rows
 
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,6 +34,21 @@ def is_stored(finding: str, clip: str, label: str, key: dict) -> bool:
     return entry is not None and entry["key"] == _digest(key)
 
 
+def leave_out(finding: str, clip: str, labels: set[str], names: Sequence[str]) -> None:
+    """Drop some values of what is stored under these labels, if they are still there."""
+    path = results() / f"{finding}-{clip}.json"
+
+    def without(label: str, entry: dict) -> dict:
+        if label not in labels:
+            return entry
+        return entry | dict(value={a: {k: v for k, v in found.items() if k not in names} for a, found in entry["value"].items()})
+
+    if any(set(names) & set(found) for label in labels & set(_read(path)) for found in _read(path)[label]["value"].values()):
+        with locked(path.parent / ".lock"):
+            store = {label: without(label, entry) for label, entry in _read(path).items()}
+            replace_file(path, lambda f: f.write_text(_written(store)))
+
+
 def _digest(key: dict) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -59,12 +74,13 @@ def _written(store: dict) -> str:
 
 
 def _packed(value):
-    """Numbers to six digits; arrays as compressed bytes in text: real numbers in half precision, bytes as they are."""
+    """Numbers to six digits; arrays as compressed bytes in text: real numbers in half precision, bytes and int16 as they are."""
     if isinstance(value, (Tensor, np.ndarray)):
         array = np.asarray(value)
-        if array.dtype != np.uint8:
+        if array.dtype not in (np.uint8, np.int16):
             array = array.astype(np.float16 if array.dtype.kind == "f" else np.int32)
-        raw = base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
+        flat = array.tobytes() if array.dtype != np.int16 else array.reshape(-1, 1).view(np.uint8).T.tobytes()  # low bytes first
+        raw = base64.b64encode(zlib.compress(flat, 9)).decode()
         return dict(shape=list(array.shape), dtype=array.dtype.name, zlib=raw)
     return float(f"{value:.6g}")
 
@@ -72,5 +88,7 @@ def _packed(value):
 def _unpacked(value):
     if isinstance(value, dict):
         raw = zlib.decompress(base64.b64decode(value["zlib"]))
+        if value["dtype"] == "int16":
+            raw = np.frombuffer(raw, np.uint8).reshape(2, -1).T.tobytes()
         return np.frombuffer(raw, value["dtype"]).reshape(value["shape"]).copy()
     return float(value)

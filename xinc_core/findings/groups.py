@@ -16,14 +16,15 @@ from .scene import Scene, View
 from .selectivity import COLOR
 from .verdicts import Claim, Condition
 
-NAME, VERSION, OFFSETS, SAMPLED, FRAMES = "groups", 2, (0,), True, (0,)
+NAME, VERSION, OFFSETS, SAMPLED, FRAMES = "groups", 3, (0,), True, (0,)
 CLAIMS = (
     Claim(
         "clusters", (Condition("silhouette", "gaussian_silhouette"), Condition("mixing", 0.9)), ("best_match", "null_best_match")
     ),
 )
 CASES = {"clusters": {"six kinds": True, "one cloud": False, "a kind per seed": False}}
-GROUPS, MOST, NEIGHBOURS = 6, 500, 30
+GROUPS, MOST, NEIGHBOURS, LEVELS = 6, 500, 30, 4095
+PASSING = ("numbers", "profiles")  # not kept of variants, once what compares seeds is stored
 
 
 def measure(view: View) -> dict[str, float | Tensor]:
@@ -33,7 +34,7 @@ def measure(view: View) -> dict[str, float | Tensor]:
 
 
 def profiles(layer: LayerMaps, labels: Tensor, most: int = MOST, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """(k,) numbers in the layer and (k, R) profiles of a seeded sample of the neurons that are not dead, in bytes: 255 is 1."""
+    """(k,) numbers in the layer and (k, R) profiles of a seeded sample of the neurons that are not dead, int16: 4095 is 1."""
     member = torch.nn.functional.one_hot(labels.flatten()).float()
     sums = torch.zeros(len(layer), member.shape[1])
     low, high = torch.full((len(layer),), torch.inf), torch.zeros(len(layer))
@@ -46,7 +47,7 @@ def profiles(layer: LayerMaps, labels: Tensor, most: int = MOST, seed: int = 0) 
     varied = (high > low).nonzero()[:, 0]
     kept = varied[torch.randperm(len(varied), generator=torch.Generator().manual_seed(seed))[:most]].sort().values
     means = sums[kept] / member.sum(0)
-    return layer.neurons[kept], (255 * (means - low[kept, None]) / (high - low)[kept, None]).round().byte()
+    return layer.neurons[kept], (LEVELS * (means - low[kept, None]) / (high - low)[kept, None]).round().short()
 
 
 def clustered(vectors: np.ndarray, draws: int = 40, seed: int = 0) -> dict[str, float]:
