@@ -80,14 +80,14 @@ def _packed(value):
         if array.dtype not in (np.uint8, np.int16):
             array = array.astype(np.float16 if array.dtype.kind == "f" else np.int32)
         flat = array.tobytes() if array.dtype != np.int16 else array.reshape(-1, 1).view(np.uint8).T.tobytes()  # low bytes first
-        raw = base64.b64encode(zlib.compress(flat, 9)).decode()
+        raw = base64.b85encode(zlib.compress(flat, 9)).decode()
         return dict(shape=list(array.shape), dtype=array.dtype.name, zlib=raw)
     return float(f"{value:.6g}")
 
 
 def _unpacked(value):
     if isinstance(value, dict):
-        raw = zlib.decompress(base64.b64decode(value["zlib"]))
+        raw = zlib.decompress(base64.b85decode(value["zlib"]))
         if value["dtype"] == "int16":
             raw = np.frombuffer(raw, np.uint8).reshape(2, -1).T.tobytes()
         return np.frombuffer(raw, value["dtype"]).reshape(value["shape"]).copy()

@@ -90,7 +90,8 @@ def run_study(
     if fresh:
         shutil.rmtree(anew, ignore_errors=True)
     store = anew if fresh else results()
-    with environment(XINC_FIGURES=str(Path(figures).resolve()), XINC_RESULTS=str(store.resolve())):
+    quiet = dict(TQDM_DISABLE="1") if in_place else {}  # a finished bar is of no use in a notebook that is kept
+    with environment(XINC_FIGURES=str(Path(figures).resolve()), XINC_RESULTS=str(store.resolve()), **quiet):
         bar = tqdm(chosen, disable=not progress, unit="notebook")
         for notebook in bar:
             bar.set_description(notebook.name)

@@ -42,11 +42,11 @@ def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
 
 def pictures(view: View) -> dict[str, Tensor]:
     """What the notebook draws of one layer: the sorted curve of pixels per neuron and the heatmaps of neurons per pixel, in
-    bytes: 255 is all neurons."""
+    percent."""
     layer = view.layer
     counts = pixels_per_neuron(layer).double() / layer.shape[1] / layer.shape[2]
     curve = torch.quantile(counts, torch.linspace(0, 1, CURVE, dtype=torch.float64))
-    return dict(curve=curve, neurons_per_pixel=(255 * neurons_per_pixel(layer, SHARES)[0]).round().byte())
+    return dict(curve=curve, neurons_per_pixel=(100 * neurons_per_pixel(layer, SHARES)[0]).round().byte())
 
 
 def pixels_per_neuron(layer: LayerMaps) -> Tensor:
