@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PATH = [
     *("paths", "geometry", "videos", "sources", "shapes", "clips", "masks", "datasets", "models", "regions", "packing"),
     *("authors", "checkpoints", "quality", "training", "regional", "rules", "maps"),
-    *("canvas", "compression", "store", "findings", "results", "plots", "charts", "portraits", "tradeoffs", "diagnosis"),
+    *("canvas", "compression", "store", "findings", "units", "results", "plots", "charts", "portraits", "tradeoffs", "diagnosis"),
     *("explorer", "browsers", "study", "plans", "report", "runs", "summary", "sweep", "commands", "cli"),
 ]
 
@@ -67,7 +67,7 @@ def test_the_package_is_thin():
     lines = {file: lines_of_code(file) for file, _ in modules()}
     core = ("models", "rules", "maps", "canvas", "checkpoints", "training")
     further = {ROOT / "xinc_core" / "models" / f"{name}.py" for name in ("siren", "hnerv", "chain")}  # beyond the paper's
-    assert max(len(file.read_text().splitlines()) for file in lines) <= 300 and sum(lines.values()) <= 7650
+    assert max(len(file.read_text().splitlines()) for file in lines) <= 300 and sum(lines.values()) <= 7700
     rooms = {f: f.relative_to(ROOT / "xinc_core").parts[0].removesuffix(".py") for f in lines}
     assert sum(n for f, n in lines.items() if rooms[f] in core and f not in further) <= 1550
     assert max(lines[f] for f in further) <= 180

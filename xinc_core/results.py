@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import inspect
 import os
+import warnings
 from dataclasses import asdict
 from functools import lru_cache
 from types import ModuleType
@@ -95,6 +96,7 @@ def _side_by_side(finding: ModuleType, clip: Clip, units: list[Unit], trials: li
     workers = int(min(torch.get_num_threads(), len(jobs) / 2, free_bytes() / MEMORY))
     if own and workers > 1:
         settings = {k: v for k, v in os.environ.items() if k.startswith("XINC_")}
+        warnings.filterwarnings("ignore", "A worker stopped")  # a worker that has grown is replaced
         with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1), environment(TQDM_DISABLE="1"):
             done = Parallel(return_as="generator_unordered")(
                 delayed(_work)(finding.__name__, clip, job, settings) for job in jobs

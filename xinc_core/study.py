@@ -90,15 +90,14 @@ def run_study(
     if fresh:
         shutil.rmtree(anew, ignore_errors=True)
     store = anew if fresh else results()
-    quiet = dict(TQDM_DISABLE="1") if in_place else {}  # a finished bar is of no use in a notebook that is kept
-    with environment(XINC_FIGURES=str(Path(figures).resolve()), XINC_RESULTS=str(store.resolve()), **quiet):
+    with environment(XINC_FIGURES=str(Path(figures).resolve()), XINC_RESULTS=str(store.resolve())):
         bar = tqdm(chosen, disable=not progress, unit="notebook")
         for notebook in bar:
             bar.set_description(notebook.name)
             target = notebook.path if in_place else out / notebook.path.name
             _execute(notebook, notebook.path, target, parameters or {}, NOTEBOOKS)
             if in_place:
-                _without_timestamps(target)
+                _tidied(target)
         table = join_findings()
     if fresh:
         shutil.copytree(anew, results(), dirs_exist_ok=True)
@@ -193,8 +192,8 @@ def _execute(notebook: Notebook, source: Path, target: Path, parameters: dict, f
         ) from None
 
 
-def _without_timestamps(path: Path) -> None:
-    """Drop what differs from run to run and machine to machine: times and paths."""
+def _tidied(path: Path) -> None:
+    """Drop what differs from run to run and machine to machine, times and paths; and progress bars that are done."""
     import nbformat
 
     book = nbformat.read(path, as_version=4)
@@ -204,4 +203,24 @@ def _without_timestamps(path: Path) -> None:
         cell.metadata.pop("execution", None)
         if not cell.metadata.get("tags", True):
             cell.metadata.pop("tags")
+    _without_bars(book)
     nbformat.write(book, path)
+
+
+def _without_bars(book) -> None:
+    """Drop the outputs of progress bars, and every widget that no output shows."""
+    state = book.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    held = {name: set(re.findall(r"IPY_MODEL_(\w+)", json.dumps(model))) for name, model in state.items()}
+    bars = {name for name, of in held.items() if any(state[o]["model_name"] == "FloatProgressModel" for o in of if o in state)}
+    seen: set[str] = set()
+    for cell in book.cells:
+        views = [(o, o.get("data", {}).get("application/vnd.jupyter.widget-view+json", {})) for o in cell.get("outputs", [])]
+        if views:
+            cell.outputs = [o for o, view in views if view.get("model_id") not in bars]
+        seen |= {view["model_id"] for _, view in views if view and view["model_id"] not in bars}
+    reached = seen
+    while reached:
+        reached = set().union(*(held.get(name, set()) for name in reached)) - seen
+        seen |= reached
+    for name in set(state) - seen:
+        del state[name]

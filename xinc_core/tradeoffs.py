@@ -74,8 +74,8 @@ def rates(found: dict[str, dict]):
 def _panels(n: int):
     """A figure of n panels of PSNR, at most four in a row: (fig, axes)."""
     plots.theme()
-    across = min(n, 4)
-    down = -(-n // across)
+    down = -(-n // 4)
+    across = -(-n // down)
     fig, axes = plt.subplots(down, across, figsize=(3.6 * across, 3.2 * down), squeeze=False)
     for ax in axes[:, 0]:
         ax.set_ylabel("PSNR (dB)")
