@@ -11,7 +11,6 @@ from pathlib import Path
 from .checkpoints import model_name
 from .clips import list_clips
 from .datasets import frames_of, video_of
-from .findings.table import RULE_ORDER
 from .models import family as family_class
 from .models import recipe
 from .study import chosen_notebooks, unknown
@@ -208,4 +207,4 @@ def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
     return found
 
 
-__all__ = ["PROFILES", "RULE_ORDER", "WOULD_ADD", "Plan", "Profile", "described", "disk_mb", "estimates", "fit_name", "plan"]
+__all__ = ["PROFILES", "WOULD_ADD", "Plan", "Profile", "described", "disk_mb", "estimates", "fit_name", "plan"]

@@ -15,7 +15,7 @@ import inspect
 import os
 import warnings
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import ModuleType
 
 import numpy as np
@@ -72,16 +72,15 @@ def measure(findings, clips, families, seeds, rules, most: int = 8, progress: bo
 
 
 def _collected(finding: ModuleType, clip: Clip, units: list[Unit], progress: bool) -> list[dict]:
-    trials = trials_of(finding, clip)
-    _side_by_side(finding, clip, units, trials, progress)
+    units = [*units, *trials_of(finding, clip)]
+    _side_by_side(finding, clip, units, progress)
     bar = tqdm(units, desc=f"{finding.NAME}, {clip.name}", unit="unit", delay=2, leave=False, disable=not progress)
-    found = [(asdict(unit), _measured(finding, clip, unit)) for unit in bar]
-    found += [(about, _tried(finding, clip, about)) for about in trials]
-    rows = [row for about, values in found for row in _rows(about, values)]
+    found = [(unit, _measured(finding, clip, unit)) for unit in bar]
+    rows = [row for unit, values in found for row in _rows(asdict(unit), values)]
     return rows + (_across(finding, clip, found) if hasattr(finding, "across") else [])
 
 
-def _side_by_side(finding: ModuleType, clip: Clip, units: list[Unit], trials: list[dict], progress: bool) -> None:
+def _side_by_side(finding: ModuleType, clip: Clip, units: list[Unit], progress: bool) -> None:
     """Measure what is not stored in one process per thread of torch: most steps are too small for threads to share.
 
     The units of one network and frame stay together, because the rules are compared with the same truth. Where little is
@@ -91,27 +90,26 @@ def _side_by_side(finding: ModuleType, clip: Clip, units: list[Unit], trials: li
     for unit in units:
         if not is_stored(*_kept(finding, clip, unit)):
             together.setdefault((unit.model, unit.frame), []).append(unit)
-    jobs = [*together.values(), *([t] for t in trials if not is_stored(*_kept_trial(finding, clip, t)))]
-    own = all(FAMILIES[unit.family].__module__.startswith(__package__) for unit in units)
-    workers = int(min(torch.get_num_threads(), len(jobs) / 2, free_bytes() / MEMORY))
+    own = all(FAMILIES[u.family].__module__.startswith(__package__) for u in units if u.family != PLANTED)
+    workers = int(min(torch.get_num_threads(), len(together) / 2, free_bytes() / MEMORY))
     if own and workers > 1:
         settings = {k: v for k, v in os.environ.items() if k.startswith("XINC_")}
         warnings.filterwarnings("ignore", "A worker stopped")  # a worker that has grown is replaced
         with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1), environment(TQDM_DISABLE="1"):
             done = Parallel(return_as="generator_unordered")(
-                delayed(_work)(finding.__name__, clip, job, settings) for job in jobs
+                delayed(_work)(finding.__name__, clip, job, settings) for job in together.values()
             )
-            bar = tqdm(done, f"{finding.NAME}, {clip.name}", len(jobs), leave=False, unit="job", disable=not progress)
+            bar = tqdm(done, f"{finding.NAME}, {clip.name}", len(together), leave=False, unit="job", disable=not progress)
             for _ in bar:
                 pass
 
 
-def _work(finding: str, clip: Clip, job: list, settings: dict[str, str]) -> None:
-    """In a process of its own: measure and store; units as they are, planted trials as dicts."""
+def _work(finding: str, clip: Clip, job: list[Unit], settings: dict[str, str]) -> None:
+    """In a process of its own: measure and store."""
     module = importlib.import_module(finding)
     with environment(**settings):
-        for item in job:
-            (_measured if isinstance(item, Unit) else _tried)(module, clip, item)
+        for unit in job:
+            _measured(module, clip, unit)
 
 
 def drawn(finding: ModuleType, clip: Clip, family: str, seed: int, rule: str, frame: int) -> dict[str, dict]:
@@ -157,6 +155,9 @@ def _measured(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure"
 
 def _kept(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") -> tuple[str, str, str, dict]:
     """Under which name, clip, label and key a unit is stored."""
+    if unit.family == PLANTED:
+        key = asdict(unit) | dict(checksum=_identity(clip), version=finding.VERSION)
+        return finding.NAME, clip.name, f"planted {unit.seed}", key
     label = f"{unit.model} {unit.rule} {unit.variant} {unit.frame}"
     weights = _checksum(unit.model) + (_checksum(f"{unit.model}-flip") if getattr(finding, "TWIN", False) else "")
     key = asdict(unit) | dict(weights=weights, clip=_identity(clip), version=finding.VERSION, channels=CHANNELS)
@@ -165,7 +166,12 @@ def _kept(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") ->
 
 
 def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") -> dict[str, dict]:
-    """Measure one unit: layer → statistic → number or array; with ``what="pictures"`` what is drawn of it."""
+    """Measure one unit: layer → statistic → number or array; with ``what="pictures"`` what is drawn of it.
+
+    Of planted maps: case → statistic → number or array.
+    """
+    if unit.family == PLANTED:
+        return _planted(finding, clip, unit)
     if hasattr(finding, "of_network"):  # it takes the network itself, not one layer's maps at a time
         wanted = inspect.signature(finding.of_network).parameters
         about = {k: v for k, v in asdict(unit).items() if k in wanted}
@@ -181,49 +187,38 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
     return found
 
 
-def _tried(finding: ModuleType, clip: Clip, about: dict) -> dict[str, dict]:
-    """The finding on planted maps: case → statistic → value."""
-
-    def compute() -> dict[str, dict]:
-        scene, frame = scene_of(clip), about["frame"]
-        pictures = tuple(clip.frames[frame + offset] for offset in finding.OFFSETS)
-        cases = finding.plant(scene, frame, about["seed"]).items()
-        return {c: finding.measure(View(tuple(map(planted, maps)), pictures, scene, frame)) for c, maps in cases}
-
-    return remembered(*_kept_trial(finding, clip, about), compute)
+def _planted(finding: ModuleType, clip: Clip, unit: Unit) -> dict[str, dict]:
+    """The finding on planted maps."""
+    scene, frame = scene_of(clip), unit.frame
+    pictures = tuple(clip.frames[frame + offset] for offset in finding.OFFSETS)
+    cases = finding.plant(scene, frame, unit.seed).items()
+    return {case: finding.measure(View(tuple(map(planted, maps)), pictures, scene, frame)) for case, maps in cases}
 
 
-def _kept_trial(finding: ModuleType, clip: Clip, about: dict) -> tuple[str, str, str, dict]:
-    key = about | dict(checksum=_identity(clip), version=finding.VERSION)
-    return finding.NAME, clip.name, f"planted {about['seed']}", key
-
-
-def _across(finding: ModuleType, clip: Clip, found: list[tuple[dict, dict]]) -> list[dict]:
+def _across(finding: ModuleType, clip: Clip, found: list[tuple[Unit, dict]]) -> list[dict]:
     """What a finding measures over all seeds of a layer together: rows per seed.
 
     The arrays it takes are kept of trained networks only, which are drawn; those of variants are computed again if need be.
     """
-    alike: dict[tuple, dict[int, tuple[dict, dict]]] = {}
-    for about, values in found:
+    alike: dict[tuple, dict[Unit, dict]] = {}
+    for unit, values in found:
         for layer, value in values.items():
-            key = tuple(about[k] for k in ("clip", "family", "rule", "variant", "frame"))
-            alike.setdefault((*key, layer), {})[about["seed"]] = (about, value)
+            alike.setdefault((unit.family, unit.rule, unit.variant, unit.frame, layer), {})[unit] = value
 
-    def whole(layer: str, about: dict, value: dict) -> dict:
+    def whole(layer: str, unit: Unit, value: dict) -> dict:
         there = all(name in value for name in finding.PASSING)
-        return value if there else compute(finding, clip, Unit(**about))[layer]
+        return value if there else compute(finding, clip, unit)[layer]
+
+    def compared(layer: str, values: dict[Unit, dict]) -> dict:
+        return finding.across({unit.seed: whole(layer, unit, value) for unit, value in values.items()})
 
     rows, passed = [], set()
-    for (name, family, rule, variant, frame, layer), seeds in alike.items():
-        kept = {s: (_kept_trial if family == PLANTED else _kept)(finding, clip, about if family == PLANTED else Unit(**about))
-                for s, (about, _) in seeds.items()}  # fmt: skip
-        label = f"across {family} {rule} {variant} {frame} {layer}"
-        key = [finding.VERSION, {s: [k[2], k[3]] for s, k in kept.items()}]
-        of_seeds = lambda y=layer, seeds=seeds: finding.across({s: whole(y, *unit) for s, unit in seeds.items()})  # noqa: E731
-        values = remembered(finding.NAME, name, label, dict(seeds=key), of_seeds)
-        about = dict(clip=name, family=family, rule=rule, variant=variant, frame=frame)
-        rows += [row | dict(layer=layer) for s in seeds for row in _rows(about | dict(seed=s), {layer: values[str(s)]})]
-        passed |= {k[2] for k in kept.values()} if variant != "trained" else set()
+    for (*about, layer), values in alike.items():
+        kept = {unit.seed: _kept(finding, clip, unit)[2:] for unit in values}  # label and key
+        label, key = " ".join(map(str, ["across", *about, layer])), [finding.VERSION, {s: list(k) for s, k in kept.items()}]
+        told = remembered(finding.NAME, clip.name, label, dict(seeds=key), partial(compared, layer, values))
+        rows += [row for unit in values for row in _rows(asdict(unit), {layer: told[str(unit.seed)]})]
+        passed |= {kept[unit.seed][0] for unit in values if unit.variant != "trained"}
     leave_out(finding.NAME, clip.name, passed, finding.PASSING)
     return rows
 

@@ -16,7 +16,10 @@ from .quality import check_clip
 
 @dataclass(frozen=True)
 class Unit:
-    """One measurement of a finding: which network, on which frame, under which rule, in which variant."""
+    """One measurement of a finding: which network, on which frame, under which rule, in which variant.
+
+    The family of planted maps is ``PLANTED``, and their rule ``all``.
+    """
 
     clip: str
     family: str
@@ -73,8 +76,8 @@ def _frames(finding: ModuleType, clip: Clip, most: int) -> list[int]:
     return list(frames) if most >= len(frames) else list(frames[(len(frames) - most) // 2 :][:most])
 
 
-def trials_of(finding: ModuleType, clip: Clip) -> list[dict]:
+def trials_of(finding: ModuleType, clip: Clip) -> list[Unit]:
     """The planted units: three seeds, on different frames where the finding has some."""
     frames = _frames(finding, clip, 8) if hasattr(finding, "plant") else []
     units = [(seed, frames[seed % len(frames)]) for seed in range(3)] if frames else []
-    return [dict(clip=clip.name, family=PLANTED, seed=s, rule="all", variant="trained", frame=t) for s, t in units]
+    return [Unit(clip.name, PLANTED, s, "all", "trained", t) for s, t in units]

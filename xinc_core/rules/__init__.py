@@ -14,9 +14,7 @@ _BY_NEURONS = {
     "first_order": {"columns": FirstOrderColumns, "kernels": FirstOrderKernels},
 }
 
-__all__ = [
-    "RULES", "Box", "Rule", "Subset", "Traced", "crop", "magnitude", "make_rule", "whole",
-]  # fmt: skip
+__all__ = ["RULES", "Box", "Rule", "Subset", "Traced", "crop", "magnitude", "make_rule", "whole"]
 
 
 def make_rule(name: str, traced: Traced, baseline: str = "zero") -> Rule:
