@@ -19,17 +19,13 @@ def judged(rows: list[dict], claim, clip: str):
 
     Grey bar: what it must exceed (or stay below); hollow: the untrained network. rows : of the findings table, as text.
     """
-    plots.theme()
     own = [r for r in rows if (r["finding"], r["clip"]) == (claim.finding, clip) and r["rule"] in plots.RULE_COLORS]
     cell = {(r["family"], r["layer"], r["rule"], r["statistic"]): r for r in own}
     conditions = [c for c in claim.conditions if any(r["statistic"] == c.statistic for r in own)]
     names = {c: list(dict.fromkeys(k[:2] for k in cell if k[3] == c.statistic and k[1] != "all")) for c in conditions}
     width = max(3.4, 0.42 * max(map(len, names.values())))
     across = min(len(conditions), max(1, int(15 // width)))
-    down = -(-len(conditions) // across)
-    fig, axes = plt.subplots(down, across, figsize=(across * width, 3.2 * down + 0.6), squeeze=False)
-    for ax in axes.flat[len(conditions) :]:
-        ax.axis("off")
+    fig, axes = plots.panels(len(conditions), across, (width, 3.2), 0.6)
     for ax, condition in zip(axes.flat, conditions):
         _condition(ax, condition, cell, _places(names[condition]), width)
     marks = [plt.Line2D([], [], color=plots.RULE_COLORS[r], marker="o", ls="", label=plots.RULE_NAMES[r]) for r in RULE_ORDER]
@@ -113,14 +109,9 @@ def regions(picture: Tensor, labels: Tensor, ax: plt.Axes, title: str = "") -> p
 
 def shapley(rows: list[dict], clip: str):
     """Shapley shares of the joint explained variance as stacked bars: per family a panel, per layer a bar for each rule."""
-    plots.theme()
     own = {(r["family"], r["layer"], r["rule"], r["statistic"]): r["value"] for r in rows if r["clip"] == clip}
     families = list(dict.fromkeys(k[0] for k in own if k[3] == "r2_joint"))
-    across = min(2, len(families))
-    down = -(-len(families) // across)
-    fig, axes = plt.subplots(down, across, figsize=(5.2 * across, 3.2 * down), sharey=True, squeeze=False)
-    for ax in axes.flat[len(families) :]:
-        ax.axis("off")
+    fig, axes = plots.panels(len(families), min(2, len(families)), (5.2, 3.2), sharey=True)
     for ax, family in zip(axes.flat, families):
         layers = list(dict.fromkeys(k[1] for k in own if k[0] == family and k[1] != "all"))
         bars = [(layer, rule) for layer in layers for rule in plots.RULE_NAMES if (family, layer, rule, "r2_joint") in own]

@@ -116,6 +116,17 @@ def grid(rows: int, columns: int, size: tuple[int, int] = (128, 256), width: flo
     return fig, axes
 
 
+def panels(n: int, across: int, size: tuple[float, float], taller: float = 0.0, **options):
+    """A figure of n charts of (width, height) ``size``, at most so many in a row, ``taller`` by what stands round them:
+    (fig, axes (rows, across)); axes that are left over are empty. options : of ``plt.subplots``."""
+    theme()
+    down = -(-n // across)
+    fig, axes = plt.subplots(down, across, figsize=(across * size[0], down * size[1] + taller), squeeze=False, **options)
+    for ax in axes.flat[n:]:
+        ax.axis("off")
+    return fig, axes
+
+
 def training(histories: dict[str, object], ax: plt.Axes | None = None) -> plt.Axes:
     """PSNR over epochs, one curve per family and its :class:`~xinc_core.training.History`."""
     ax = ax or plt.gca()

@@ -72,15 +72,10 @@ def rates(found: dict[str, dict]):
 
 
 def _panels(n: int):
-    """A figure of n panels of PSNR, at most four in a row: (fig, axes)."""
-    plots.theme()
-    down = -(-n // 4)
-    across = -(-n // down)
-    fig, axes = plt.subplots(down, across, figsize=(3.6 * across, 3.2 * down), squeeze=False)
+    """A figure of n panels of PSNR, at most four in a row and as many in each: (fig, axes)."""
+    fig, axes = plots.panels(n, -(-n // -(-n // 4)), (3.6, 3.2))
     for ax in axes[:, 0]:
         ax.set_ylabel("PSNR (dB)")
-    for ax in axes.flat[n:]:
-        ax.axis("off")
     return fig, axes
 
 
