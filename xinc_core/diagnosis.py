@@ -19,7 +19,6 @@ from .models import render
 from .quality import check_clip, psnr
 from .regions import Partition, grid_cells, instances
 
-LARGE, CHANNELS = 4000, 64  # of a layer with more neurons than LARGE, so many output channels are looked at
 ALIKE = 0.999  # cosine of two neurons' profiles from which they count as duplicates
 
 
@@ -83,17 +82,12 @@ def worst_regions(error: Tensor, part: Partition, frame: int, most: int) -> list
     return [(part.names[i], float(mean[i])) for i in mean.argsort(descending=True)[:most] if area[i]]
 
 
-def few_of(maps: LayerMaps) -> LayerMaps:
-    """The layer, or of a large one a seeded sample."""
-    return maps.sample(CHANNELS) if len(maps) > LARGE else maps
-
-
 def idle(maps: LayerMaps) -> tuple[int, int, int]:
     """How many neurons were looked at, how many have no effect, and how many of the others have a duplicate.
 
     A profile is the map's signed colours averaged over 8×16 cells.
     """
-    maps = few_of(maps)
+    maps = maps.few()
     energy, profile = torch.zeros(len(maps)), torch.zeros(len(maps), 3 * 8 * 16)
     for neurons, colors in maps.color_chunks():
         energy[neurons] = colors.square().flatten(1).sum(1).cpu()
@@ -112,7 +106,7 @@ def harmful(canvas: Canvas, target: Tensor, most: int) -> list[tuple[str, int, f
     """
     miss = target.to(canvas.image) - canvas.image
     before, found = miss.square().mean(), []
-    for maps in map(few_of, canvas):
+    for maps in map(LayerMaps.few, canvas):
         change = torch.zeros(len(maps), dtype=torch.float64)
         for neurons, colors in maps.color_chunks():
             change[neurons] = ((2 * miss + colors) * colors).flatten(1).sum(1).double().cpu()

@@ -12,7 +12,8 @@ from tqdm.auto import tqdm
 from .regional import Regional, side_by_side
 from .rules import Box, Rule, Subset, Traced, whole
 
-STREAM_BYTES = 2**23  # maps per step of a reduction: small enough to stay in the processor's cache
+STREAM_BYTES = 2**22  # maps per step of a reduction: small enough to stay in the processor's cache
+CHANNELS, LARGE = 64, 4000  # of a layer with more neurons than LARGE, a sample has so many output channels
 WORK_BYTES = 256e6  # working memory of a rule, which decides into how many tiles a large picture is cut
 
 
@@ -189,6 +190,10 @@ class LayerMaps:
             return self._samples[channels, seed]
         chosen = present[torch.randperm(len(present), generator=torch.Generator().manual_seed(seed))[:channels]]
         return self._samples.setdefault((channels, seed), self.only(torch.isin(of, chosen).nonzero()[:, 0]))
+
+    def few(self, channels: int = CHANNELS) -> LayerMaps:
+        """A seeded sample of so many output channels; a layer of at most 4,000 neurons itself."""
+        return self.sample(channels) if len(self) > LARGE else self
 
     def only(self, neurons: Tensor) -> LayerMaps:
         """Some of the layer's neurons, renumbered from 0; ``neurons`` of the result holds their numbers in the layer."""

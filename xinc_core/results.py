@@ -31,14 +31,13 @@ from .clips import Clip
 from .findings.planted import planted
 from .findings.scene import Scene, View
 from .findings.verdicts import KEYS, PLANTED
-from .maps import LayerMaps, free_bytes
+from .maps import CHANNELS, free_bytes
 from .models import FAMILIES, is_huge
 from .paths import environment
 from .store import is_stored, leave_out, remembered
 from .training import untrained
 from .units import Unit, available, trials_of, units_of
 
-CHANNELS, LARGE = 64, 4000  # of a sampled layer with more neurons than LARGE, so many output channels are measured
 MEMORY = 2e9  # bytes that a process of measuring may take
 _SCENES: dict[str, Scene] = {}
 
@@ -60,63 +59,69 @@ def measure(findings, clips, families, seeds, rules, most: int = 8, progress: bo
     families, seeds, rules : sequences
     most : int
         The first seed is measured on so many frames, the others on a quarter of them, the variants on one. A network of more
-        than 25,000 neurons is measured on one frame, and of its large layers a sample.
+        than 25,000 neurons is measured on one frame, and of its large layers half the usual sample.
     """
     modules = [findings] if isinstance(findings, ModuleType) else findings
     clips, rows = [clips] if isinstance(clips, Clip) else clips, []
-    for clip in clips:
-        for finding in modules:
-            if clip.labels is not None or not getattr(finding, "NEEDS_MASKS", False):
-                rows += _collected(finding, clip, list(units_of(finding, clip, families, seeds, rules, most)), progress)
+    asked = [(f, c) for c in clips for f in modules if c.labels is not None or not getattr(f, "NEEDS_MASKS", False)]
+    units = [[*units_of(f, c, families, seeds, rules, most), *trials_of(f, c)] for f, c in asked]
+    _side_by_side([(f, c, unit) for (f, c), own in zip(asked, units) for unit in own], "measure", progress)
+    for (finding, clip), own in zip(asked, units):
+        rows += _collected(finding, clip, own, progress)
     return pd.DataFrame(rows, columns=[*KEYS, "statistic", "value"])
 
 
 def _collected(finding: ModuleType, clip: Clip, units: list[Unit], progress: bool) -> list[dict]:
-    units = [*units, *trials_of(finding, clip)]
-    _side_by_side(finding, clip, units, progress)
     bar = tqdm(units, desc=f"{finding.NAME}, {clip.name}", unit="unit", delay=2, leave=False, disable=not progress)
     found = [(unit, _measured(finding, clip, unit)) for unit in bar]
     rows = [row for unit, values in found for row in _rows(asdict(unit), values)]
     return rows + (_across(finding, clip, found) if hasattr(finding, "across") else [])
 
 
-def _side_by_side(finding: ModuleType, clip: Clip, units: list[Unit], progress: bool) -> None:
-    """Measure what is not stored in one process per thread of torch: most steps are too small for threads to share.
+def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progress: bool) -> None:
+    """Compute what is not stored in one process per thread of torch: most steps are too small for threads to share.
 
-    The units of one network and frame stay together, because the rules are compared with the same truth. Where little is
-    missing, or a network's class is not the package's own, nothing is done here: it is measured one by one.
+    The units of one network and frame stay together, because rules are compared with the same truth and findings share totals.
+    The last families are the dearest and come first, so that no process waits long for another at the end. Where little is
+    missing, or a network's class is not the package's own, nothing is done here: it is computed one by one.
     """
-    together: dict[tuple, list[Unit]] = {}
-    for unit in units:
-        if not is_stored(*_kept(finding, clip, unit)):
-            together.setdefault((unit.model, unit.frame), []).append(unit)
-    own = all(FAMILIES[u.family].__module__.startswith(__package__) for u in units if u.family != PLANTED)
+    together: dict[tuple, tuple[Clip, list[tuple[str, Unit]]]] = {}
+    for finding, clip, unit in asked:
+        if not is_stored(*_kept(finding, clip, unit, what)):
+            together.setdefault((clip.name, unit.model, unit.frame), (clip, []))[1].append((finding.__name__, unit))
+    own = all(FAMILIES[u.family].__module__.startswith(__package__) for _, _, u in asked if u.family != PLANTED)
     workers = int(min(torch.get_num_threads(), len(together) / 2, free_bytes() / MEMORY))
     if own and workers > 1:
         settings = {k: v for k, v in os.environ.items() if k.startswith("XINC_")}
         warnings.filterwarnings("ignore", "A worker stopped")  # a worker that has grown is replaced
         with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1), environment(TQDM_DISABLE="1"):
             done = Parallel(return_as="generator_unordered")(
-                delayed(_work)(finding.__name__, clip, job, settings) for job in together.values()
+                delayed(_work)(*job, what, settings) for job in reversed(together.values())
             )
-            bar = tqdm(done, f"{finding.NAME}, {clip.name}", len(together), leave=False, unit="job", disable=not progress)
-            for _ in bar:
+            for _ in tqdm(done, "measuring", len(together), leave=False, unit="job", disable=not progress):
                 pass
 
 
-def _work(finding: str, clip: Clip, job: list[Unit], settings: dict[str, str]) -> None:
-    """In a process of its own: measure and store."""
-    module = importlib.import_module(finding)
+def _work(clip: Clip, units: list[tuple[str, Unit]], what: str, settings: dict[str, str]) -> None:
+    """In a process of its own: compute and store."""
     with environment(**settings):
-        for unit in job:
-            _measured(module, clip, unit)
+        for finding, unit in units:
+            _measured(importlib.import_module(finding), clip, unit, what)
 
 
-def drawn(finding: ModuleType, clip: Clip, family: str, seed: int, rule: str, frame: int) -> dict[str, dict]:
-    """What a finding stores of one unit to be drawn, its ``pictures(view)`` or all of ``of_network``: layer → name → array."""
-    model = load_model(model_name(family, clip.name, seed))
-    unit = Unit(clip.name, family, seed, rule, "trained", frame if model.for_video else model.frame)
-    return _measured(finding, clip, unit, "measure" if hasattr(finding, "of_network") else "pictures")
+def drawn(finding: ModuleType, clip: Clip, families, seed: int, rules, frame: int) -> dict[tuple[str, str], dict[str, dict]]:
+    """What a finding stores to be drawn, its ``pictures(view)`` or all of ``of_network``.
+
+    Returns (family, rule) → layer → name → array or number.
+    """
+    what = "measure" if hasattr(finding, "of_network") else "pictures"
+    units = []
+    for family in families:
+        model = load_model(model_name(family, clip.name, seed))
+        shown = frame if model.for_video else model.frame
+        units += [Unit(clip.name, family, seed, rule, "trained", shown) for rule in rules]
+    _side_by_side([(finding, clip, unit) for unit in units], what, progress=False)
+    return {(unit.family, unit.rule): _measured(finding, clip, unit, what) for unit in units}
 
 
 def profiles(finding: ModuleType, clip: Clip, families, seeds, rule: str) -> dict[tuple[str, int, str], dict]:
@@ -144,11 +149,6 @@ def canvases(finding: ModuleType, unit: Unit) -> tuple[Canvas, ...]:
     return found + (_truths(unit.model, unit.frame) if getattr(finding, "TRUTH", False) else ())
 
 
-def sampled(layer: LayerMaps) -> LayerMaps:
-    """A large layer's seeded sample of output channels; any other layer itself."""
-    return layer.sample(CHANNELS) if len(layer) > LARGE else layer
-
-
 def _measured(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") -> dict[str, dict]:
     return remembered(*_kept(finding, clip, unit, what), lambda: compute(finding, clip, unit, what))
 
@@ -160,7 +160,7 @@ def _kept(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") ->
         return finding.NAME, clip.name, f"planted {unit.seed}", key
     label = f"{unit.model} {unit.rule} {unit.variant} {unit.frame}"
     weights = _checksum(unit.model) + (_checksum(f"{unit.model}-flip") if getattr(finding, "TWIN", False) else "")
-    key = asdict(unit) | dict(weights=weights, clip=_identity(clip), version=finding.VERSION, channels=CHANNELS)
+    key = asdict(unit) | dict(weights=weights, clip=_identity(clip), version=finding.VERSION, channels=_channels(unit))
     name = finding.NAME if what == "measure" else f"{finding.NAME}_{what}"
     return name, clip.name, label, key
 
@@ -179,10 +179,10 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
     seen, scene = canvases(finding, unit), scene_of(clip)
     stride, found = seen[0][seen[0].layers[0]].traced.scale, {}
     few = unit.rule == "first_order" or what == "pictures" or getattr(finding, "SAMPLED", False)
-    few = few or is_huge(_network(unit.model, unit.variant))
+    few = few or _is_huge(unit.model)
     few = few and not (what == "pictures" and getattr(finding, "WHOLE", False))
     for name in seen[0].layers:
-        layers = tuple(sampled(canvas[name]) if few else canvas[name] for canvas in seen)
+        layers = tuple(canvas[name].few(_channels(unit)) if few else canvas[name] for canvas in seen)
         found[name] = getattr(finding, what)(View(layers, tuple(c.image for c in seen), scene, unit.frame, stride))
     return found
 
@@ -235,6 +235,16 @@ def _network(name: str, variant: str) -> nn.Module:
     return fresh
 
 
+@lru_cache
+def _is_huge(name: str) -> bool:
+    return is_huge(load_model(name))
+
+
+def _channels(unit: Unit) -> int:
+    """Of a large layer so many output channels are measured."""
+    return CHANNELS // 2 if _is_huge(unit.model) else CHANNELS
+
+
 @lru_cache(maxsize=2)
 def _truths(model: str, frame: int) -> tuple[Canvas, Canvas]:
     """The ablation canvases of both baselines; kept, because every rule is compared with the same."""
@@ -261,5 +271,5 @@ def _rows(about: dict, found: dict[str, dict]) -> list[dict]:
 
 
 __all__ = [
-    "Unit", "available", "compute", "drawn", "embedding", "measure", "profiles", "sampled", "scene_of",
+    "Unit", "available", "compute", "drawn", "embedding", "measure", "profiles", "scene_of",
 ]  # fmt: skip

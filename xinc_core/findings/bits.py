@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ..clips import Clip
-from ..compression import asked, encoded, equal_bits, guided_bits, least, pruned, quantised, scores, sensitivities, spread
+from ..compression import encoded, equal_bits, guided_bits, quantised, sensitivities, spread
 from ..quality import evaluate, psnr
-from ..training import refine
-from .pruning import EPOCHS
+from .pruning import further
 from .scene import Scene
 from .verdicts import Claim, Condition
 
-NAME, VERSION, OFFSETS, FRAMES = "bits", 1, (0,), (3,)
+NAME, VERSION, OFFSETS, FRAMES = "bits", 2, (0,), (3,)
 CLAIMS = (
     Claim("bits_by_contribution", (Condition("guided_psnr", "equal_psnr"),), ("guided_psnr_6", "equal_psnr_6", "equal_psnr_8")),
     Claim("smaller_than_codecs", (Condition("size_over_codec", 1.0, above=False),), ("bits_per_pixel", "psnr_at_8_bits")),
@@ -42,17 +41,16 @@ def of_network(model: nn.Module, scene: Scene, rule: str, seed: int) -> dict[str
     told = dict(equal_psnr=float(np.mean(equal)), guided_psnr=float(np.mean(guided)))
     told |= dict(equal_psnr_6=equal[2], guided_psnr_6=guided[2], equal_psnr_8=equal[0])
     told |= dict(equal=torch.tensor(equal), guided=torch.tensor(guided))
-    return {model.family: told | (_rates(model, clip, seed) if rule == "first_order" else {})}
+    return {model.family: told | (_rates(model, scene, seed) if rule == "first_order" else {})}
 
 
-def _rates(model: nn.Module, clip: Clip, seed: int) -> dict[str, float | Tensor]:
+def _rates(model: nn.Module, scene: Scene, seed: int) -> dict[str, float | Tensor]:
+    clip = scene.clip
     frames = clip.frames if model.for_video else clip.frames[model.frame : model.frame + 1]
     own = [rate(model, equal_bits(model, b), clip) for b in BITS]
     told = dict(rates=torch.tensor(own).T, bits_per_pixel=own[0][0], psnr_at_8_bits=own[0][1])
     if seed == 1:
-        n = model.config.n_frames if model.for_video else 1
-        less = refine(pruned(model, least(scores(model, "first_order", asked(model, n)), PRUNED)), clip,
-                      EPOCHS[model.for_video], progress=False)  # fmt: skip
+        less = further(model, scene, "first_order", seed, PRUNED)
         told["rates_pruned"] = torch.tensor([rate(less, equal_bits(less, b), clip) for b in BITS]).T
     codecs = {name: codec(frames, name) for name in (["H.264"] if model.for_video else ["JPEG", "WebP"])}
     told |= {f"rates_{name}": points for name, points in codecs.items()}

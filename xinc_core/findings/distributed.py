@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..maps import LayerMaps
-from .planted import white
+from .planted import planted, white
 from .scene import Scene, View
 from .verdicts import Claim, Condition
 
@@ -24,6 +25,7 @@ CASES = {"distributed": {"all alike": True, "one neuron per pixel": False}, "dis
 CURVE = 101  # points of a sorted curve
 LOWER = 11  # bits of a float32 that the first pass of a threshold leaves out
 SHARES = (0.1, 0.5)
+HELD = 1e9  # bytes of maps up to which they are computed once for several passes
 
 
 def measure(view: View) -> dict[str, float]:
@@ -44,6 +46,8 @@ def pictures(view: View) -> dict[str, Tensor]:
     """What the notebook draws of one layer: the sorted curve of pixels per neuron and the heatmaps of neurons per pixel, in
     percent."""
     layer = view.layer
+    if 4 * layer.shape[0] * layer.shape[1] * layer.shape[2] <= HELD:
+        layer = planted(layer.tensor().abs())
     counts = pixels_per_neuron(layer).double() / layer.shape[1] / layer.shape[2]
     curve = torch.quantile(counts, torch.linspace(0, 1, CURVE, dtype=torch.float64))
     return dict(curve=curve, neurons_per_pixel=(100 * neurons_per_pixel(layer, SHARES)[0]).round().byte())
@@ -80,21 +84,22 @@ def effective_shares(layer: LayerMaps) -> tuple[Tensor, Tensor]:
     1 where all contribute alike, 1/N (1/HW) where one does all; NaN where nothing contributes.
     """
     _, H, W = layer.shape
-    by_pixel = torch.zeros(2, H * W, dtype=torch.float64)  # Σ −x·log x and Σ x
+    by_pixel = torch.zeros(2, H * W, dtype=torch.float64)  # Σ x·log₂ x and Σ x
     by_neuron = torch.zeros(2, len(layer), dtype=torch.float64)
     for pixels, maps in layer.tiles("effective shares"):
         part = torch.zeros(2, len(pixels), dtype=torch.float64)
         for neurons, values in maps:
-            logs = values.clamp_min(1e-38).log_().mul_(values)  # as −torch.special.entr, in half its time
-            part += torch.stack([-logs.sum(0), values.sum(0)]).cpu()
-            by_neuron[:, neurons] += torch.stack([-logs.sum(1), values.sum(1)]).double().cpu()
+            values = values.cpu()
+            logs = torch.from_numpy(np.log2(values.clamp_min(1e-38).numpy())).mul_(values)  # a third of torch.log's time
+            part += torch.stack([logs.sum(0), values.sum(0)])
+            by_neuron[:, neurons] += torch.stack([logs.sum(1), values.sum(1)]).double()
         by_pixel[:, pixels] = part
     return (_effective(*by_pixel) / len(layer)).view(H, W), _effective(*by_neuron) / (H * W)
 
 
-def _effective(minus_x_log_x: Tensor, total: Tensor) -> Tensor:
-    """exp(H) of shares x/S from Σ −x·log x and S: H = log S + (Σ −x·log x)/S."""
-    return (total.log() + minus_x_log_x / total).exp().where(total > 0, torch.nan)
+def _effective(x_log_x: Tensor, total: Tensor) -> Tensor:
+    """exp(H) of shares x/S from Σ x·log₂ x and S: H = log S − (Σ x·log x)/S."""
+    return (total.log2() - x_log_x / total).exp2().where(total > 0, torch.nan)
 
 
 def _thresholds(layer: LayerMaps, shares: Sequence[float], within: float = 1e-4) -> Tensor:

@@ -61,6 +61,13 @@ class Regions:
         """Indicators of these partitions as pictures, (R, H, W)."""
         return self.member[:, self.index(names)].T.unflatten(1, self.size)
 
+    def by_frequency(self, names: tuple[str, ...], step: int) -> Tensor:
+        """These pictures' Fourier transform, see :func:`by_frequency`."""
+        key = ("frequencies", *names, step)
+        if key not in self._bases:
+            self._bases[key] = by_frequency(self.pictures(names), step)
+        return self._bases[key]
+
     def basis(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor, int]:
         """Columns of these partitions, the pseudo-inverse of their Gram matrix, its rank."""
         if names not in self._bases:
@@ -158,15 +165,20 @@ def scored(total: Sums) -> Tensor:
 def shifted_sums(maps: Tensor, members: Tensor, step: int) -> Tensor:
     """Σ_p maps(p − shift)·member(p) for every toroidal shift by multiples of ``step``: (S, n, R), no shift first.
 
-    maps (n, H, W), members (R, H, W). A circular correlation on the coarse grid, summed over the step² phases: a few
-    matrix products in Fourier space instead of one per shift. What ``step`` does not divide is cut off.
+    maps (n, H, W), members (R, H, W), or as :func:`by_frequency` gives them. A circular correlation on the coarse grid,
+    summed over the step² phases: a few matrix products in Fourier space instead of one per shift.
     """
     rows, cols = (n // step for n in maps.shape[1:])
-
-    def phases(x):  # (n, H, W) → (n, step², rows, cols)
-        x = x[:, : rows * step, : cols * step].unflatten(2, (cols, step)).unflatten(1, (rows, step))
-        return x.permute(0, 2, 4, 1, 3).flatten(1, 2)
-
-    a, b = (torch.fft.rfft2(phases(x)).permute(2, 3, 0, 1) for x in (maps, members))  # (rows, freq, n, step²)
+    a, b = (by_frequency(x, step) if x.ndim == 3 else x for x in (maps, members))
     product = a.conj() @ b.transpose(-1, -2)
     return torch.fft.irfft2(product, s=(rows, cols), dim=(0, 1)).flatten(0, 1).double()
+
+
+def by_frequency(maps: Tensor, step: int) -> Tensor:
+    """Fourier transform of (n, H, W) maps on the grid of every ``step``-th pixel, for each of its step² phases.
+
+    (rows, frequencies, n, step²). What ``step`` does not divide is cut off.
+    """
+    rows, cols = (n // step for n in maps.shape[1:])
+    cells = maps[:, : rows * step, : cols * step].unflatten(2, (cols, step)).unflatten(1, (rows, step))
+    return torch.fft.rfft2(cells.permute(0, 2, 4, 1, 3).flatten(1, 2)).permute(2, 3, 0, 1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..canvas import trace
-from .explained import regions_of, sums_of
+from .explained import Regions, sums_of
 from .planted import painted_by, white
 from .scene import MOVING, Scene, View
 from .selectivity import COLOR, THINGS
@@ -56,7 +56,7 @@ def measure(view: View) -> dict[str, float]:
 def signed(view: View, which: int) -> dict[str, dict[str, tuple[np.ndarray, int]]]:
     """Signed δ over neurons and area of every instance and colour cluster that the frame shows, by its name."""
     frame = view.frame + OFFSETS[which]
-    regions = regions_of(view.scene, frame)
+    regions = Regions.of({part: view.scene.labels(part, frame) for part in (THINGS, COLOR)})
     sums = sums_of(view.layers[which], regions)
     found = {}
     for part in (THINGS, COLOR):

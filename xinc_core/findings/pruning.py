@@ -6,6 +6,8 @@ stand all layers together, ordered by the same numbers.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ from ..training import refine
 from .scene import Scene
 from .verdicts import Claim, Condition
 
-NAME, VERSION, OFFSETS, FRAMES = "pruning", 1, (0,), (3,)
+NAME, VERSION, OFFSETS, FRAMES = "pruning", 2, (0,), (3,)
 CLAIMS = (
     Claim(
         "prunable_by_contribution",
@@ -27,7 +29,7 @@ CLAIMS = (
 CASES: dict = {"prunable_by_contribution": {}}
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
 TUNED = (0.2, 0.4, 0.6)  # shares that are also trained further
-EPOCHS = {True: 5, False: 100}  # of further training: passes over a video, steps on an image
+EPOCHS = {True: 5, False: 20}  # of further training: passes over a video, steps on an image
 OTHERS = ("weight norm", "activation norm", "random")
 
 
@@ -36,33 +38,54 @@ def of_network(model: nn.Module, scene: Scene, rule: str, seed: int) -> dict[str
 
     The first seed's network is also trained further after pruning: in the rule's order, and (with ``first_order``) two others.
     """
-    clip, n = scene.clip, len(scene.clip) if model.for_video else 1
-    used, held = asked(model, n), spread(n, 4, 0.25)
-    orders = {order: scores(model, order, used, seed) for order in (rule, *OTHERS)}
-    found = {}
-    canvases = [trace(model, f) for f in held]
-    targets = torch.stack([clip.frames[c.frame] for c in canvases])
-    for name in canvases[0].layers:
-        traced = [c[name].traced for c in canvases]
-        x = torch.cat([t.inputs[0] for t in traced])
-        curves = {o: deletion(traced[0].layers, x, s[name].cpu().argsort(), targets, SHARES) for o, s in orders.items()}
-        found[name] = _told(curves, rule)
-    whole = {
-        o: [evaluate(pruned(model, least(s, share)), clip, frames=held) for share in (0, *SHARES)] for o, s in orders.items()
-    }
-    found[model.family] = _told({o: torch.tensor(values) for o, values in whole.items()}, rule)
+    orders = (rule, *OTHERS)
+    curves = {order: _curves(model, scene, order, seed) for order in orders}
+    found = {name: _told({order: curves[order][name] for order in orders}, rule) for name in curves[rule]}
     if seed == 1:
         compared = (rule, "weight norm", "random") if rule == "first_order" else (rule,)
         for order in compared:
-            after = [tuned(model, least(orders[order], share), clip, held) for share in TUNED]
+            trained = (further(model, scene, order, seed, share) for share in TUNED)
+            after = [evaluate(network, scene.clip, frames=_held(model)) for network in trained]
             prefix = "" if order == rule else f"{order.replace(' ', '_')}_"
             found[model.family] |= {f"{prefix}tuned_psnr": after[1], f"{prefix}tuned": torch.tensor(after)}
     return found
 
 
-def tuned(model: nn.Module, gone: dict[str, Tensor], clip, held: list[int]) -> float:
-    """PSNR in dB after removing neurons and training the rest a little further."""
-    return evaluate(refine(pruned(model, gone), clip, EPOCHS[model.for_video], progress=False), clip, frames=held)
+def _frames(model: nn.Module) -> int:
+    return model.config.n_frames if model.for_video else 1
+
+
+def _held(model: nn.Module) -> list[int]:
+    """The frames on which PSNR is taken."""
+    return spread(_frames(model), 4, 0.25)
+
+
+@lru_cache(maxsize=8)
+def ranked(model: nn.Module, order: str, seed: int) -> dict[str, Tensor]:
+    """The neurons' scores, layer → (n_neurons,); kept, because several findings ask."""
+    return scores(model, order, asked(model, _frames(model)), seed)
+
+
+@lru_cache(maxsize=8)
+def _curves(model: nn.Module, scene: Scene, order: str, seed: int) -> dict[str, Tensor]:
+    """PSNR after 0 and each of ``SHARES`` are removed, of every layer and, under the family's name, of all together."""
+    clip, score = scene.clip, ranked(model, order, seed)
+    canvases = [trace(model, f) for f in _held(model)]
+    targets = torch.stack([clip.frames[c.frame] for c in canvases])
+    found = {}
+    for name in canvases[0].layers:
+        traced = [c[name].traced for c in canvases]
+        x = torch.cat([t.inputs[0] for t in traced])
+        found[name] = deletion(traced[0].layers, x, score[name].cpu().argsort(), targets, SHARES)
+    left = (pruned(model, least(score, share)) for share in (0, *SHARES))
+    return found | {model.family: torch.tensor([evaluate(network, clip, frames=_held(model)) for network in left])}
+
+
+@lru_cache(maxsize=16)
+def further(model: nn.Module, scene: Scene, order: str, seed: int, share: float) -> nn.Module:
+    """The network without the share that scores lowest, trained a little further."""
+    left = pruned(model, least(ranked(model, order, seed), share))
+    return refine(left, scene.clip, EPOCHS[model.for_video], progress=False)
 
 
 def _told(curves: dict[str, Tensor], rule: str) -> dict:

@@ -60,14 +60,14 @@ def measure(view: View) -> dict[str, float]:
     """All of section 5 for one layer: medians over neurons, ratios of sums over the scored ones, nulls."""
     layer, regions = view.layer, regions_of(view.scene, view.frame)
     step = -(-16 // view.stride) * view.stride  # shifts keep the lattice of the network's sub-pixels
-    total = sums_of(layer, regions)
     few = layer.sample(max(1, FEW // layer.traced.layer.c_in)).tensor().abs()[:FEW]
+    total = sums_of(layer, regions)
     result = {f"selectivity_{_slug(n)}": _median(v) for n, v in selectivity(total, regions).items()}
     result |= explained_shares(total, regions)
     own, moved = sums_of(planted(few), regions), {}
     if all(n % step == 0 for n in few.shape[1:]) and few[0].numel() > step**2:  # else there is no null
-        names = [n for n in (COLOR, EDGES, PAPERS_EDGES, THINGS) if n in regions.columns]
-        sums = shifted_sums(few, regions.pictures(names), step)
+        names = tuple(n for n in (COLOR, EDGES, PAPERS_EDGES, THINGS) if n in regions.columns)
+        sums = shifted_sums(few, regions.by_frequency(names, step), step)
         moved = dict(zip(names, sums.split([regions.columns[n].stop - regions.columns[n].start for n in names], -1)))
         result |= shifted(own, moved, regions)
     else:

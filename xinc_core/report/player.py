@@ -20,7 +20,6 @@ from ..findings import RULE_ORDER
 from ..maps import LayerMaps
 from ..models import render
 from ..quality import check_clip, psnr
-from ..results import sampled
 from .pictures import cell_size, columns, sprites
 
 STRONGEST = 3  # neurons a layer
@@ -89,7 +88,7 @@ def strongest(model: nn.Module, frame: int) -> dict[str, tuple[LayerMaps, tuple[
     """
     found = {}
     for layer in trace(model, frame, "first_order"):
-        looked_at = sampled(layer)
+        looked_at = layer.few()
         totals = looked_at.totals()
         few = totals.topk(min(STRONGEST, len(totals))).indices
         shares = (totals[few] / totals.sum().clamp_min(1e-300)).tolist()

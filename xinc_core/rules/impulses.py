@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Box, crop, extent, grown, whole, window
+from .base import Box, crop, extent, grown, whole
 from .first_order import FirstOrderKernels, magnitude
 
 FEW = 16  # cells of a grid that is small
@@ -71,12 +71,14 @@ class Impulses(FirstOrderKernels):
         row, col = divmod(channels[0] % s**2, s)
         start = F.one_hot(torch.tensor(channels) // s**2, first.c_out // s**2)[:, :, None, None].to(self.traced.x)
         found = start.new_zeros(len(channels), height * width, 3, *self.traced.size)
+        sizes = [x.shape[-2:] for x in self.traced.inputs[2:]] + [self.traced.size]
         for cell, (r, c) in enumerate(product(range(height), range(width))):
             t, box = start, ((s * r + row, s * r + row + 1), (s * c + col, s * c + col + 1))
-            for m, layer in enumerate(later):
-                t = t * window(self.slopes[m], box) if m else t  # this layer's own slope goes with the shares
+            for m, (layer, size) in enumerate(zip(later, sizes)):
+                t = t * crop(self.slopes[m], box) if m else t  # this layer's own slope goes with the shares
                 t = layer.shuffle(F.conv2d(t, layer.weight, padding=2 * layer.pad))
-                box = tuple(((lo - layer.pad) * layer.stride, (hi + layer.pad) * layer.stride) for lo, hi in box)
-            inside = grown(box, 0, self.traced.size)
-            crop(found[:, cell], inside)[:] = crop(t, inside, [lo for lo, _ in box])
+                reached = tuple(((lo - layer.pad) * layer.stride, (hi + layer.pad) * layer.stride) for lo, hi in box)
+                box = grown(reached, 0, size)  # what reaches out of the grid is lost
+                t = crop(t, box, [lo for lo, _ in reached])
+            crop(found[:, cell], box)[:] = t
         return found
