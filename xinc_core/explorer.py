@@ -19,6 +19,7 @@ from .clips import Clip
 from .models import render
 from .plots import RULE_NAMES, palette
 from .quality import check_clip
+from .rules import RULE_ORDER
 
 WIDTH = 512  # pictures are shown at the whole multiple of their size that is nearest below this
 _PALETTE = palette()
@@ -98,9 +99,7 @@ class Explorer(widgets.VBox):
         self.layer = widgets.SelectionSlider(options=layers, value=layer, description="layer", **wide)
         self.frame = widgets.IntSlider(frame, 0, max(frames - 1, 0), description="frame", disabled=frames < 2, **wide)
         self.neuron = widgets.IntSlider(0, 0, 0, description="neuron", **wide)
-        self.rule = widgets.ToggleButtons(
-            options=[(RULE_NAMES[r], r) for r in ("paper", "first_order")], value=rule, description="rule"
-        )
+        self.rule = widgets.ToggleButtons(options=[(RULE_NAMES[r], r) for r in RULE_ORDER], value=rule, description="rule")
         self.order = widgets.Dropdown(options=["index", "total contribution"], description="order")
         self.row = widgets.IntSlider(H // 2 if row is None else row, 0, H - 1, description="row", **wide)
         self.col = widgets.IntSlider(W // 2 if col is None else col, 0, W - 1, description="column", **wide)
@@ -210,7 +209,7 @@ def check(model, clip, canvas, layer=None, neuron=0, rule="paper", row=None, col
     """Refuse in one sentence what could not be shown."""
     check_clip(model, clip)
     H, W = clip.size
-    if rule not in ("paper", "first_order"):
+    if rule not in RULE_ORDER:
         raise ValueError(f"the explorer shows rule 'paper' or 'first_order', not {rule!r}")
     maps = canvas[layer or canvas.layers[-1]]
     if not 0 <= neuron < len(maps):

@@ -14,6 +14,7 @@ from .findings.faithfulness import REMOVED
 from .findings.ranks import rank_correlation
 from .findings.scene import Scene
 from .maps import LayerMaps
+from .rules import RULE_ORDER, RULES
 
 MARKERS = "osD^v<>pXP*h"
 CATEGORIES = plt.get_cmap("tab20").colors
@@ -123,10 +124,10 @@ def agreement(model, clip, frame: int, layer: str, n: int = 40, seed: int = 0):
     """The neuron whose map agrees best with its ablation under the paper's rule, and the one that agrees worst: rows of
     frame, paper, first order, ablation."""
     canvas = trace(model, frame)
-    seen = {rule: canvas.with_rule(rule)[layer] for rule in ("paper", "first_order", "ablation")}
+    seen = {rule: canvas.with_rule(rule)[layer] for rule in RULES}
     chosen = torch.randperm(len(seen["paper"]), generator=torch.Generator().manual_seed(seed))[:n]
     maps = {rule: maps.only(chosen).tensor().abs() for rule, maps in seen.items()}
-    agree = [[rank_correlation(a, b) for a, b in zip(maps[rule], maps["ablation"])] for rule in ("paper", "first_order")]
+    agree = [[rank_correlation(a, b) for a, b in zip(maps[rule], maps["ablation"])] for rule in RULE_ORDER]
     fig, axes = plots.grid(2, 4, clip.size, width=2.6)
     for row, k in zip(axes, (int(np.argmax(agree[0])), int(np.argmin(agree[0])))):
         plots.image(clip.frames[canvas.frame], row[0], f"{layer}, neuron {int(chosen[k])}")

@@ -72,13 +72,14 @@ def measure(findings, clips, families, seeds, rules, most: int = 8, progress: bo
 
 
 def _collected(finding: ModuleType, clip: Clip, units: list[Unit], progress: bool) -> list[dict]:
-    bar = tqdm(units, desc=f"{finding.NAME}, {clip.name}", unit="unit", delay=2, leave=False, disable=not progress)
+    silent = not progress or all(is_stored(*_kept(finding, clip, unit)) for unit in units)
+    bar = tqdm(units, desc=f"{finding.NAME}, {clip.name}", unit="unit", delay=2, leave=False, disable=silent)
     found = [(unit, _measured(finding, clip, unit)) for unit in bar]
     rows = [row for unit, values in found for row in _rows(asdict(unit), values)]
     return rows + (_across(finding, clip, found) if hasattr(finding, "across") else [])
 
 
-def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progress: bool) -> None:
+def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progress: bool = True) -> None:
     """Compute what is not stored in one process per thread of torch: most steps are too small for threads to share.
 
     The units of one network and frame stay together, because rules are compared with the same truth and findings share totals.
@@ -93,8 +94,9 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
     workers = int(min(torch.get_num_threads(), len(together) / 2, free_bytes() / MEMORY))
     if own and workers > 1:
         settings = {k: v for k, v in os.environ.items() if k.startswith("XINC_")}
-        warnings.filterwarnings("ignore", "A worker stopped")  # a worker that has grown is replaced
-        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1), environment(TQDM_DISABLE="1"):
+        processes = parallel_config("loky", n_jobs=workers, inner_max_num_threads=1)
+        with warnings.catch_warnings(), processes, environment(TQDM_DISABLE="1"):
+            warnings.filterwarnings("ignore", "A worker stopped")  # a worker that has grown is replaced
             done = Parallel(return_as="generator_unordered")(
                 delayed(_work)(*job, what, settings) for job in reversed(together.values())
             )
@@ -120,7 +122,7 @@ def drawn(finding: ModuleType, clip: Clip, families, seed: int, rules, frame: in
         model = load_model(model_name(family, clip.name, seed))
         shown = frame if model.for_video else model.frame
         units += [Unit(clip.name, family, seed, rule, "trained", shown) for rule in rules]
-    _side_by_side([(finding, clip, unit) for unit in units], what, progress=False)
+    _side_by_side([(finding, clip, unit) for unit in units], what)
     return {(unit.family, unit.rule): _measured(finding, clip, unit, what) for unit in units}
 
 

@@ -158,6 +158,7 @@ def execute_for(notebook: Notebook, target: Path, parameters: dict, clip: str, k
         source.unlink(missing_ok=True)
     book = nbformat.read(target, as_version=4)
     book.metadata["xinc"] = key
+    _without_bars(book)
     replace_file(target, lambda f: nbformat.write(book, f))
 
 

@@ -10,10 +10,11 @@ import pandas as pd
 
 from . import charts, findings, plots, results
 from .clips import Clip
-from .findings.table import FINDINGS, RULE_ORDER, read_rows, write_rows
+from .findings.table import FINDINGS, read_rows, write_rows
 from .findings.videos import ALL, ENOUGH, VIDEO_COLUMNS, counts, laws_over_videos, over_videos
 from .paths import environment, replace_file
 from .plans import PROFILES, Plan
+from .rules import RULE_ORDER
 
 # What a notebook measures, and which of it it judges: as it stands in its own cells.
 MEASURED = {

@@ -8,7 +8,7 @@ import numpy as np
 from . import plots
 from .findings.bits import BITS
 from .findings.pruning import SHARES, TUNED
-from .findings.table import RULE_ORDER
+from .rules import RULE_ORDER
 
 ORDER_STYLES = {"weight norm": ("0.45", "--"), "activation norm": ("0.45", ":"), "random": ("0.75", "-")}
 CODEC_STYLES = {"H.264": "s", "JPEG": "^", "WebP": "v"}

@@ -18,6 +18,7 @@ from ..explorer import WIDTH, check, palette_png, rgb_png
 from ..findings.scene import Scene
 from ..maps import LayerMaps
 from ..plots import RULE_NAMES
+from ..rules import RULE_ORDER
 
 FEW = 128  # neurons of a layer that a browser adds up
 
@@ -88,9 +89,7 @@ class Opened:
             layer=widgets.SelectionSlider(options=layers, value=start.get("layer", layers[-2:][0]), description="layer", **wide),
             frame=widgets.IntSlider(frame, first, last, description="frame", disabled=last == first, **wide),
             rule=widgets.ToggleButtons(
-                options=[(RULE_NAMES[r], r) for r in ("paper", "first_order")],
-                value=start.get("rule", "paper"),
-                description="rule",
+                options=[(RULE_NAMES[r], r) for r in RULE_ORDER], value=start.get("rule", "paper"), description="rule"
             ),
         )
         for control in more.values():

@@ -13,6 +13,7 @@ from ..explorer import overlay_png
 from ..findings import groups
 from ..findings.ranks import normalised, rank_correlation
 from ..plots import RULE_NAMES
+from ..rules import RULE_ORDER
 from .base import Browser, Opened
 
 
@@ -167,7 +168,7 @@ def faithfulness(o: Opened, **start) -> Browser:
         truth = canvas.with_rule("ablation", baseline)[layer][neuron]
         found = {f"frame {frame}": o.photo(o.truth(frame))}
         found[f"<b>{layer}, neuron {neuron}</b>: ablation, {baseline} baseline"] = o.picture(truth)
-        for rule in ("paper", "first_order"):
+        for rule in RULE_ORDER:
             values = o.canvas(frame, rule)[layer][neuron].abs()
             text = f"{RULE_NAMES[rule]}; rank correlation with ablation {rank_correlation(values, truth):.2f}"
             found[text] = o.picture(values)

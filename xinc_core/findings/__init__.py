@@ -4,7 +4,6 @@ from .laws import additivity, completeness, law_row
 from .table import (
     COLUMNS,
     FINDINGS,
-    RULE_ORDER,
     STATISTICS,
     join_findings,
     read_findings,
@@ -16,6 +15,6 @@ from .table import (
 )
 
 __all__ = [
-    "COLUMNS", "FINDINGS", "RULE_ORDER", "STATISTICS", "additivity", "completeness", "join_findings", "law_row", "read_findings",
+    "COLUMNS", "FINDINGS", "STATISTICS", "additivity", "completeness", "join_findings", "law_row", "read_findings",
     "save_findings", "shown", "summary", "trials", "verdict_table",
 ]  # fmt: skip

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from ..canvas import trace
 from ..compression import weights_of_neurons
 from ..maps import LayerMaps
+from ..rules import RULE_ORDER
 from .distributed import effective_shares
 from .ranks import rank_correlation
 from .scene import Scene
-from .table import RULE_ORDER
 from .verdicts import Claim, Condition
 
 NAME, VERSION, OFFSETS, FRAMES = "faults", 1, (0,), (3,)

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..paths import figures, replace_file
+from ..rules import RULE_ORDER
 
 COLUMNS = (
     "finding", "family", "layer", "rule", "clip", "seed", "statistic", "value", "low", "high", "n_units", "holds", "verdict",
 )  # fmt: skip
 VERDICTS = ("reproduced", "partly", "not reproduced", "undecided", "no verdict")
-RULE_ORDER = ("paper", "first_order")  # in which findings are judged
 
 
 FINDINGS = {

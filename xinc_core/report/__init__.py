@@ -10,11 +10,12 @@ from pathlib import Path
 from .. import plots
 from ..checkpoints import model_name, read_header
 from ..clips import CLIP_FILE, Clip, load_clip
-from ..findings import FINDINGS, RULE_ORDER, STATISTICS
+from ..findings import FINDINGS, STATISTICS
 from ..findings.table import notebook_tables, read_rows
 from ..maps import CHANNELS, LARGE
 from ..paths import replace_file
 from ..plans import PROFILES
+from ..rules import RULE_ORDER
 from ..study import SERIES
 from . import pictures, words
 from .player import shows

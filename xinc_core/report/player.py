@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from ..canvas import trace
 from ..checkpoints import load_model
 from ..clips import Clip
-from ..findings import RULE_ORDER
 from ..maps import LayerMaps
 from ..models import render
 from ..quality import check_clip, psnr
+from ..rules import RULE_ORDER
 from .pictures import cell_size, columns, sprites
 
 STRONGEST = 3  # neurons a layer

@@ -8,13 +8,14 @@ from .first_order import FirstOrderColumns, FirstOrderKernels, magnitude
 from .impulses import FEW, Impulses
 from .paper import PaperColumns, PaperKernels
 
-RULES = ("paper", "first_order", "ablation")
+RULE_ORDER = ("paper", "first_order")  # which are cheap enough for every neuron, and are judged
+RULES = (*RULE_ORDER, "ablation")
 _BY_NEURONS = {
     "paper": {"columns": PaperColumns, "kernels": PaperKernels},
     "first_order": {"columns": FirstOrderColumns, "kernels": FirstOrderKernels},
 }
 
-__all__ = ["RULES", "Box", "Rule", "Subset", "Traced", "crop", "magnitude", "make_rule", "whole"]
+__all__ = ["RULE_ORDER", "RULES", "Box", "Rule", "Subset", "Traced", "crop", "magnitude", "make_rule", "whole"]
 
 
 def make_rule(name: str, traced: Traced, baseline: str = "zero") -> Rule:
