@@ -422,9 +422,9 @@ def test_layers_of_a_huge_network_are_sampled_under_every_rule(monkeypatch):
     counts = types.SimpleNamespace(NAME="n", VERSION=1, OFFSETS=(0,), measure=lambda view: dict(n=float(len(view.layer))))
     whole = results.compute(counts, xc.load_clip("courtyard"), unit)
     monkeypatch.setattr(xc.models, "HUGE", 20_000)
-    results._is_huge.cache_clear()
+    results._channels.cache_clear()
     sampled = results.compute(counts, xc.load_clip("courtyard"), unit)
-    results._is_huge.cache_clear()
+    results._channels.cache_clear()
     assert whole["block1"]["n"] == 18352 and sampled["block1"]["n"] == 32 * 37
     assert [sampled[b]["n"] for b in ("block2", "block3", "head")] == [whole[b]["n"] for b in ("block2", "block3", "head")]
 

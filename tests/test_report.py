@@ -17,6 +17,7 @@ from xinc_core.clips import Clip, save_clip
 from xinc_core.findings import COLUMNS, FINDINGS
 from xinc_core.models import FFN, NeRV
 from xinc_core.report import MOST, pictures, player, words, write_report
+from xinc_core.rules import RULE_ORDER
 
 NAME = "<b>&'x'"
 
@@ -119,7 +120,7 @@ def test_the_player_has_each_layers_strongest_neurons_under_both_rules(page):
             totals = canvas[layer["name"]].totals()
             assert layer["neurons"] == totals.topk(min(3, len(totals))).indices.tolist()
             assert layer["among"] == len(totals)
-        maps = {f"{y['name']}/{r}/{k}" for y in show["layers"] for r in player.RULE_ORDER for k in range(len(y["neurons"]))}
+        maps = {f"{y['name']}/{r}/{k}" for y in show["layers"] for r in RULE_ORDER for k in range(len(y["neurons"]))}
         assert maps == set(show["sprites"]) - {"frame", "picture"}
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from . import plots
-from .findings.table import FINDINGS, RULE_ORDER, STATISTICS, where_it_holds
+from .findings.table import FINDINGS, STATISTICS, where_it_holds
+from .rules import RULE_ORDER
 
 
 def judged(rows: list[dict], claim, clip: str):

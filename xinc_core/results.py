@@ -97,9 +97,8 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
         processes = parallel_config("loky", n_jobs=workers, inner_max_num_threads=1)
         with warnings.catch_warnings(), processes, environment(TQDM_DISABLE="1"):
             warnings.filterwarnings("ignore", "A worker stopped")  # a worker that has grown is replaced
-            done = Parallel(return_as="generator_unordered")(
-                delayed(_work)(*job, what, settings) for job in reversed(together.values())
-            )
+            jobs = (delayed(_work)(*job, what, settings) for job in reversed(together.values()))
+            done = Parallel(return_as="generator_unordered")(jobs)
             for _ in tqdm(done, "measuring", len(together), leave=False, unit="job", disable=not progress):
                 pass
 
@@ -162,7 +161,7 @@ def _kept(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") ->
         return finding.NAME, clip.name, f"planted {unit.seed}", key
     label = f"{unit.model} {unit.rule} {unit.variant} {unit.frame}"
     weights = _checksum(unit.model) + (_checksum(f"{unit.model}-flip") if getattr(finding, "TWIN", False) else "")
-    key = asdict(unit) | dict(weights=weights, clip=_identity(clip), version=finding.VERSION, channels=_channels(unit))
+    key = asdict(unit) | dict(weights=weights, clip=_identity(clip), version=finding.VERSION, channels=_channels(unit.model))
     name = finding.NAME if what == "measure" else f"{finding.NAME}_{what}"
     return name, clip.name, label, key
 
@@ -181,10 +180,10 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
     seen, scene = canvases(finding, unit), scene_of(clip)
     stride, found = seen[0][seen[0].layers[0]].traced.scale, {}
     few = unit.rule == "first_order" or what == "pictures" or getattr(finding, "SAMPLED", False)
-    few = few or _is_huge(unit.model)
+    few = few or _channels(unit.model) < CHANNELS
     few = few and not (what == "pictures" and getattr(finding, "WHOLE", False))
     for name in seen[0].layers:
-        layers = tuple(canvas[name].few(_channels(unit)) if few else canvas[name] for canvas in seen)
+        layers = tuple(canvas[name].few(_channels(unit.model)) if few else canvas[name] for canvas in seen)
         found[name] = getattr(finding, what)(View(layers, tuple(c.image for c in seen), scene, unit.frame, stride))
     return found
 
@@ -238,13 +237,9 @@ def _network(name: str, variant: str) -> nn.Module:
 
 
 @lru_cache
-def _is_huge(name: str) -> bool:
-    return is_huge(load_model(name))
-
-
-def _channels(unit: Unit) -> int:
-    """Of a large layer so many output channels are measured."""
-    return CHANNELS // 2 if _is_huge(unit.model) else CHANNELS
+def _channels(model: str) -> int:
+    """Of this network's large layers so many output channels are measured."""
+    return CHANNELS // 2 if is_huge(load_model(model)) else CHANNELS
 
 
 @lru_cache(maxsize=2)

@@ -27,9 +27,9 @@ from .canvas import trace
 from .checkpoints import load_model
 from .clips import list_clips
 from .datasets import video_of
-from .findings import RULE_ORDER
 from .paths import ROOT, locked, replace_file
 from .plans import Plan, disk_mb, estimates, fit_name, plan
+from .rules import RULE_ORDER
 from .study import NOTEBOOKS, chosen_notebooks
 
 SNAKEFILE, HELD = NOTEBOOKS / "Snakefile", "sweep.json"

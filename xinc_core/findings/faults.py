@@ -76,8 +76,7 @@ def _faults(model, clean: Tensor, canvas, maps: LayerMaps, seed: int) -> dict[st
         visible.append(float((now.image.clamp(0, 1) - clean).square().mean() / before) > 10**0.01)
     norms, seen = np.array(norms), np.array(visible)
     told = {}
-    for rule, found in places.items():
-        found = np.array(found)
+    for rule, found in zip(places, map(np.array, places.values())):
         shares = dict(fault_top1=found < 1, fault_top10=found < 10, norm_fault_top10=norms < 10, faults_visible=seen)
         shares |= dict(visible_fault_top10=found[seen] < 10) if seen.any() else {}
         told[rule] = {k: float(np.mean(v)) for k, v in shares.items()} | dict(chance_fault_top10=min(1.0, 10 / len(maps)))
