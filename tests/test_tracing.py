@@ -321,6 +321,28 @@ def test_a_changed_canvas_has_rows_of_its_own(network):
             close(more, 2 * maps, 1e-12)
 
 
+def test_a_canvas_with_one_layer_exchanged_is_the_changed_networks(network):
+    for number in range(len(xc.trace(network).layers)):
+        other = copy.deepcopy(network)
+        layer = other.layers()[number]
+        layer.weight.detach().mul_(-1.5)
+        ours, theirs = xc.trace(network).with_layer(layer), xc.trace(other)
+        assert ours.image.equal(theirs.image)
+        for mine, its in zip(ours, theirs):
+            assert all(map(torch.equal, mine.traced.inputs, its.traced.inputs))
+            assert mine.traced.layer.weight.equal(its.traced.layer.weight)
+
+
+def test_signed_tiles_are_the_colours(network):
+    for layer in xc.trace(network, rule="first_order"):
+        found = torch.full((3, len(layer), layer.shape[1] * layer.shape[2]), torch.nan, dtype=layer.traced.x.dtype)
+        for pixels, parts in layer.tiles(signed=True):
+            for neurons, colors in parts:
+                found[:, neurons[:, None], pixels] = colors
+        want = torch.stack([layer.color(n) for n in range(len(layer))], 1).flatten(2)
+        close(found, want, 1e-12)
+
+
 @pytest.mark.parametrize("family", ["ffn", "nerv"])
 def test_ablation_is_exactly_zero_where_nothing_changes(family):
     """In single precision too: ranks of a map would tell roundings apart."""

@@ -244,11 +244,11 @@ def test_a_codec_gets_better_with_more_bits(clip):
 def test_a_fault_in_the_last_layer_is_found_first(name, layer):
     """In the last layer the first-order map is the damage itself, up to a factor."""
     model, random = xc.load_model(name), torch.Generator().manual_seed(1)
-    clean = xc.trace(model, 3).image
+    sound = xc.trace(model, 3, "first_order")
+    clean = sound.image
     for kind in ("sign", "times four"):
         for neuron in (0, 7, 40):
-            faulty = faults.broken(model, layer, neuron, kind, random)
-            canvas = xc.trace(faulty, 3, "first_order")
+            canvas = sound.with_layer(faults.broken(sound[layer].traced.layer, neuron, kind, random))
             everywhere = torch.ones(canvas.image.shape[1:], dtype=torch.bool)
             e = canvas.image - clean
             literal = torch.stack([(e * c).sum().abs() / c.norm() for c in map(canvas[layer].color, range(len(canvas[layer])))])
@@ -260,10 +260,8 @@ def test_a_fault_in_the_last_layer_is_found_first(name, layer):
 
 def test_a_fault_changes_one_neuron_only(model):
     random = torch.Generator().manual_seed(0)
-    for kind, layer in itertools.product(faults.KINDS, (layer.name for layer in model.layers())):
-        (before,) = (x for x in model.layers() if x.name == layer)
-        faulty = faults.broken(model, layer, 11, kind, random)
-        (after,) = (x for x in faulty.layers() if x.name == layer)
+    for kind, before in itertools.product(faults.KINDS, model.layers()):
+        after = faults.broken(before, 11, kind, random)
         changed = (compression.weights_of_neurons(before) != compression.weights_of_neurons(after)).any(1)
         assert changed.nonzero().flatten().tolist() == [11] and after.weight.isfinite().all()
 
@@ -281,12 +279,12 @@ def test_suspects_by_signed_maps_is_the_literal_product(model):
 
 def test_without_a_fault_nobody_is_found():
     """The control: the wrong network's maps name the broken neuron no more often than chance."""
-    model, other = xc.load_model("ffn-courtyard"), xc.load_model("ffn-courtyard-s10")
-    clean, random, places = xc.trace(model).image, torch.Generator().manual_seed(0), []
+    sound, other = xc.trace(xc.load_model("ffn-courtyard")), xc.load_model("ffn-courtyard-s10")
+    clean, random, places = sound.image, torch.Generator().manual_seed(0), []
     for neuron in range(0, 100, 5):
-        faulty = faults.broken(model, "layer2", neuron, "sign", random)
+        faulty = sound.with_layer(faults.broken(sound["layer2"].traced.layer, neuron, "sign", random))
         wrong = xc.trace(other, 0, "first_order")["layer2"]
-        places.append(faults.place(faults.suspicion(wrong, xc.trace(faulty).image, clean), neuron) < 10)
+        places.append(faults.place(faults.suspicion(wrong, faulty.image, clean), neuron) < 10)
     assert np.mean(places) < 0.4
 
 

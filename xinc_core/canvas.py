@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .maps import LayerMaps
-from .models import check_chain, position
+from .models import Layer, check_chain, position
 from .rules import RULES, Traced, make_rule
 
 
@@ -42,13 +42,17 @@ def trace(model: nn.Module, frame: int = 0, rule: str = "paper", baseline: str =
         frame = getattr(model, "frame", 0)
     device = next(model.parameters()).device
     x = model.stem(model.encode(position(model, frame).to(device))).detach()
-    layers, inputs = tuple(model.layers()), []
+    layers = tuple(layer.detached() for layer in model.layers())
     check_chain(layers)
+    return Canvas(layers, *_received(layers, x), frame, rule, baseline)
+
+
+def _received(layers: tuple[Layer, ...], x: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    """What each layer of a chain receives when the first is given x (1, c, h, w), and the picture (3, H, W)."""
+    inputs = [x]
     for layer in layers:
-        inputs.append(x)
-        x = layer(x)
-    layers = tuple(layer.detached() for layer in layers)
-    return Canvas(layers, tuple(inputs), x[0].detach(), frame, rule, baseline)
+        inputs.append(layer(inputs[-1]))
+    return tuple(inputs[:-1]), inputs[-1][0]
 
 
 class Canvas:
@@ -79,6 +83,14 @@ class Canvas:
     def with_rule(self, rule: str, baseline: str = "zero") -> Canvas:
         """The same frame under another rule, without running the model again."""
         return Canvas(self._chain, self._inputs, self.image, self.frame, rule, baseline)
+
+    @torch.no_grad()
+    def with_layer(self, layer: Layer) -> Canvas:
+        """The same frame with the layer of this name exchanged: only what follows it is run again."""
+        n = self.layers.index(layer.name)
+        chain = (*self._chain[:n], layer, *self._chain[n + 1 :])
+        inputs, image = _received(chain[n:], self._inputs[n])
+        return Canvas(chain, (*self._inputs[:n], *inputs), image, self.frame, self.rule, self.baseline)
 
     def without_bias(self) -> Canvas:
         """The same canvas with the bias shares left out of the paper's maps: a convention, not a contribution."""

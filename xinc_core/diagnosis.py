@@ -17,6 +17,7 @@ from .clips import Clip
 from .maps import LayerMaps
 from .models import render
 from .quality import check_clip, psnr
+from .regional import Regional
 from .regions import Partition, grid_cells, instances
 
 ALIKE = 0.999  # cosine of two neurons' profiles from which they count as duplicates
@@ -85,13 +86,16 @@ def worst_regions(error: Tensor, part: Partition, frame: int, most: int) -> list
 def idle(maps: LayerMaps) -> tuple[int, int, int]:
     """How many neurons were looked at, how many have no effect, and how many of the others have a duplicate.
 
-    A profile is the map's signed colours averaged over 8×16 cells.
+    A profile is the map's signed colours summed over 8×16 cells.
     """
-    maps = maps.few()
+    maps, (_, H, W) = maps.few(), maps.shape
+    cells = (torch.arange(H)[:, None] * 8 // H * 16 + torch.arange(W) * 16 // W).flatten()
     energy, profile = torch.zeros(len(maps)), torch.zeros(len(maps), 3 * 8 * 16)
-    for neurons, colors in maps.color_chunks():
-        energy[neurons] = colors.square().flatten(1).sum(1).cpu()
-        profile[neurons] = F.adaptive_avg_pool2d(colors, (8, 16)).flatten(1).cpu()
+    for pixels, parts in maps.tiles("profiles", signed=True):
+        sums = Regional(cells[None, pixels], 8 * 16, like=maps.traced.x)
+        for neurons, colors in parts:
+            energy[neurons] += colors.square().sum((0, 2)).cpu()
+            profile[neurons] += torch.cat([sums(plane) for plane in colors], 1).float().cpu()
     alive = energy > 1e-12 * energy.max()
     profile = F.normalize(profile[alive], dim=1)
     alike = (profile @ profile.T).fill_diagonal_(0) > ALIKE
@@ -108,8 +112,10 @@ def harmful(canvas: Canvas, target: Tensor, most: int) -> list[tuple[str, int, f
     before, found = miss.square().mean(), []
     for maps in map(LayerMaps.few, canvas):
         change = torch.zeros(len(maps), dtype=torch.float64)
-        for neurons, colors in maps.color_chunks():
-            change[neurons] = ((2 * miss + colors) * colors).flatten(1).sum(1).double().cpu()
+        for pixels, parts in maps.tiles("harm", signed=True):
+            due = 2 * miss.flatten(1)[:, None, pixels]
+            for neurons, colors in parts:
+                change[neurons] += ((due + colors) * colors).sum((0, 2)).double().cpu()
         tried = maps.neurons[change.argsort()[: 2 * most]]
         truth = canvas.with_rule("ablation")[maps.name]
         for n in tried.tolist():

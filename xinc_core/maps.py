@@ -132,25 +132,29 @@ class LayerMaps:
             heatmap.view(-1)[pixels] = part
         self._sums = dict(totals=totals, heatmap=heatmap)
 
-    def tiles(self, what: str = "maps") -> Iterator[tuple[Tensor, Iterator[tuple[Tensor, Tensor]]]]:
+    def tiles(self, what: str = "maps", signed: bool = False) -> Iterator[tuple[Tensor, Iterator[tuple[Tensor, Tensor]]]]:
         """The cheapest way to see every |C| once: for tiles of the picture, for groups of neurons.
 
         Yields (pixels, maps): LongTensor (P,), row-major pixel numbers in the order that is cheapest for the rule, and an
         iterator of (neurons, values): (k,) and (k, P), |C| of these neurons at these pixels, valid until the next step and
-        free to be overwritten. Everything that is reduced while streaming is built on it.
+        free to be overwritten; with ``signed`` they are the signed colour channels, (3, k, P), of the three-channel rules.
+        Everything that is reduced while streaming is built on it.
         """
         tiles = list(self._tiles())
         with tqdm(total=len(self) * len(tiles), desc=f"{self.name} {what}", unit="map", delay=2, leave=False) as bar:
             for box in tiles:
                 order = self._rule.order(box).flatten()
-                yield order + box[0][0] * self.shape[2], self._groups(box, len(order), bar)
+                yield order + box[0][0] * self.shape[2], self._groups(box, len(order), signed, bar)
         self._rule.forget()
 
     @torch.no_grad()
-    def _groups(self, box: Box, n_pixels: int, bar) -> Iterator[tuple[Tensor, Tensor]]:
+    def _groups(self, box: Box, n_pixels: int, signed: bool, bar) -> Iterator[tuple[Tensor, Tensor]]:
         most = max(self._rule.together, int(STREAM_BYTES // (n_pixels * self._itemsize)))
         for neurons in self._rule.groups(most):
-            yield neurons, self._rule.pixels(neurons, box).flatten(1).abs_()
+            if signed:
+                yield neurons, self._rule.color_pixels(neurons, box).flatten(2)
+            else:
+                yield neurons, self._rule.pixels(neurons, box).flatten(1).abs_()
             bar.update(len(neurons))
 
     def _tiles(self) -> Iterator[Box]:
@@ -158,7 +162,7 @@ class LayerMaps:
         _, H, W = self.shape
         per_row = W * self._itemsize * max(1, self._rule.floats_per_pixel())
         scale = self._rule.traced.scale
-        rows = max(scale, int(WORK_BYTES // per_row) // scale * scale)
+        rows = max(1, min(int(WORK_BYTES // per_row), self._rule.most_pixels // W) // scale) * scale
         for top in range(0, H, rows):
             yield (top, min(top + rows, H)), (0, W)
 
@@ -166,15 +170,12 @@ class LayerMaps:
     def color_sum(self) -> Tensor:
         """Σ_n of the signed colour channels, (3, H, W), float64; for the three-channel rules."""
         out = torch.zeros(3, *self.shape[1:], dtype=torch.float64, device=self._device)
-        for _, maps in self.color_chunks():
-            out += maps.sum(0)
+        for pixels, maps in self.tiles("sum", signed=True):
+            part = torch.zeros(3, len(pixels), dtype=torch.float64, device=self._device)
+            for _, colors in maps:
+                part += colors.sum(1)
+            out.flatten(1)[:, pixels] = part
         return out
-
-    @torch.no_grad()
-    def color_chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (neurons, maps): LongTensor (k,) and the signed colour channels (k, 3, H, W), each neuron once."""
-        for neurons in self._rule.groups(max(self._rule.together, int(STREAM_BYTES // self._map_bytes))):
-            yield neurons, self._rule.color(neurons, whole(self.shape[1:]))
 
     def sample(self, channels: int, seed: int = 0) -> LayerMaps:
         """A seeded sample of the layer: the kernels of so many pre-shuffle output channels, renumbered from 0.

@@ -6,7 +6,7 @@ From the faulty network and the clean frame alone every neuron of the layer is s
 
 from __future__ import annotations
 
-import copy
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..canvas import trace
 from ..compression import weights_of_neurons
 from ..maps import LayerMaps
+from ..models import Layer
 from ..rules import RULE_ORDER
 from .distributed import effective_shares
 from .ranks import rank_correlation
@@ -50,7 +51,7 @@ def _by_rule(model: nn.Module, scene: Scene, seed: int, frame: int) -> dict[str,
     clean = scene.clip.frames[canvas.frame]
     error = (canvas.image.clamp(0, 1) - clean).abs().sum(0)
     for number, name in enumerate(canvas.layers):
-        told = _faults(model, clean, canvas, canvas[name].few(), seed * 10 + number)
+        told = _faults(clean, canvas, canvas[name].few(), seed * 10 + number)
         for rule in RULE_ORDER:
             maps = canvas.with_rule(rule)[name].few()
             heat, effective = maps.heatmap(), effective_shares(maps)[0]
@@ -60,15 +61,14 @@ def _by_rule(model: nn.Module, scene: Scene, seed: int, frame: int) -> dict[str,
     return found
 
 
-def _faults(model, clean: Tensor, canvas, maps: LayerMaps, seed: int) -> dict[str, dict[str, float]]:
+def _faults(clean: Tensor, canvas, maps: LayerMaps, seed: int) -> dict[str, dict[str, float]]:
     random = torch.Generator().manual_seed(seed)
     kernels = maps.traced.layer.neurons == "kernels" and not maps.traced.is_last
     places, norms, visible = {rule: [] for rule in RULE_ORDER}, [], []
     before = (canvas.image.clamp(0, 1) - clean).square().mean()
     for number in range(FEW if kernels else FAULTS):
         true = int(torch.randint(len(maps), (1,), generator=random))
-        faulty = broken(model, maps.name, int(maps.neurons[true]), KINDS[number % 3], random)
-        now = trace(faulty, canvas.frame)
+        now = canvas.with_layer(broken(maps.traced.layer, int(maps.neurons[true]), KINDS[number % 3], random))
         for rule in RULE_ORDER:
             among = now.with_rule(rule)[maps.name].only(maps.neurons)
             places[rule].append(place(suspicion(among, now.image, clean), true))
@@ -83,12 +83,10 @@ def _faults(model, clean: Tensor, canvas, maps: LayerMaps, seed: int) -> dict[st
     return told
 
 
-def broken(model: nn.Module, layer: str, neuron: int, kind: str, random: torch.Generator) -> nn.Module:
-    """A copy of the network with one neuron's weights changed; kind : one of ``KINDS``."""
-    other = copy.deepcopy(model)
-    (changed,) = (part for part in other.layers() if part.name == layer)
-    weight = changed.weight.detach()
-    at = (slice(None), neuron) if changed.neurons == "columns" else (neuron % changed.c_out, neuron // changed.c_out)
+def broken(layer: Layer, neuron: int, kind: str, random: torch.Generator) -> Layer:
+    """A copy of the layer with one neuron's weights changed; kind : one of ``KINDS``."""
+    weight = layer.weight.detach().clone()
+    at = (slice(None), neuron) if layer.neurons == "columns" else (neuron % layer.c_out, neuron // layer.c_out)
     if kind == "bit":
         values = weight[at].clone().flatten()
         which = int(torch.randint(len(values), (1,), generator=random))
@@ -98,7 +96,7 @@ def broken(model: nn.Module, layer: str, neuron: int, kind: str, random: torch.G
         weight[at] = values.view_as(weight[at])
     else:
         weight[at] = weight[at] * {"sign": -1, "times four": 4}[kind]
-    return other
+    return replace(layer, weight=weight)
 
 
 def suspicion(maps: LayerMaps, image: Tensor, clean: Tensor, where: Tensor | None = None) -> Tensor:
@@ -112,10 +110,11 @@ def suspicion(maps: LayerMaps, image: Tensor, clean: Tensor, where: Tensor | Non
     damaged = where if where is not None else d >= d.flatten().kthvalue(max(1, round((1 - DAMAGED) * d.numel()))).values
     inside, squares = torch.zeros(2, len(maps), dtype=torch.float64)
     try:
-        for neurons, colors in maps.color_chunks():
-            for plane, seen in zip(colors.unbind(1), (e * damaged).flatten(1)):
-                inside[neurons] += (plane.flatten(1) @ seen).double().cpu()
-                squares[neurons] += plane.square_().flatten(1).sum(1).double().cpu()
+        for pixels, parts in maps.tiles("suspects", signed=True):
+            seen = (e * damaged).flatten(1)[:, pixels]
+            for neurons, colors in parts:
+                inside[neurons] += sum(map(torch.mv, colors, seen)).double().cpu()
+                squares[neurons] += torch.linalg.vector_norm(colors, dim=2).square().sum(0).double().cpu()
     except ValueError:
         d = (d * damaged).flatten()
         for pixels, parts in maps.tiles("suspects"):

@@ -57,7 +57,7 @@ class Layer:
     stride : int
         PixelShuffle factor s: pre-shuffle channel ``o·s² + q`` becomes sub-pixel ``(q div s, q mod s)`` of channel ``o``.
     activation : callable
-        Pointwise; may also offer ``in_place_(x)``.
+        Pointwise; may also offer ``in_place_(x)``, and ``slope_(x)``, its derivative in place.
     neurons : {"kernels", "columns"}
         ``"kernels"``: neuron ``(i, o')`` is the k×k kernel from input channel i to pre-shuffle channel o', ordered
         row-major. ``"columns"``: neuron j is the column ``weight[:, j]``, all output units together (k = s = 1).
@@ -127,6 +127,8 @@ class Layer:
         if self.activation is F.relu:
             return (output > 0).to(x.dtype)
         z = self.shuffle(self.linear(x))
+        if hasattr(self.activation, "slope_"):
+            return self.activation.slope_(z)
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             return torch.autograd.grad(self.activation(z).sum(), z)[0]

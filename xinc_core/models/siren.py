@@ -32,6 +32,10 @@ class Sine:
         """The same, into x."""
         return x.mul_(self.w0).sin_()
 
+    def slope_(self, x: Tensor) -> Tensor:
+        """Its derivative ω·cos(ω·x), into x."""
+        return x.mul_(self.w0).cos_().mul_(self.w0)
+
 
 @dataclass(frozen=True)
 class SIRENConfig:

@@ -71,6 +71,7 @@ class Rule:
     """How a contribution is defined, for one layer. Subclasses give ``maps``; three-channel rules give ``color``."""
 
     together = 1  # neurons that share work: a reduction keeps at least so many in a group
+    most_pixels = 2**31  # that are best computed together: tiles which stay in the processor's cache take less time
 
     def __init__(self, traced: Traced):
         self.traced = traced
@@ -93,6 +94,10 @@ class Rule:
         """Signed colour channels: (k, 3, h, w)."""
         raise ValueError("this rule's maps of this layer have no colour channels; use rule='first_order' or 'ablation'")
 
+    def color_pixels(self, neurons: Tensor, box: Box) -> Tensor:
+        """The values of ``color`` in the same order, colours first: (3, k, …), valid until the next call."""
+        return self.color(neurons, box).transpose(0, 1)
+
     def groups(self, most: int, among: Tensor | None = None) -> Iterator[Tensor]:
         """All neurons, or those of ``among``, at most ``most`` at a time, in the groups that are cheapest to compute together."""
         return iter((self.neurons if among is None else among).split(max(1, most)))
@@ -112,6 +117,7 @@ class Subset(Rule):
         self.rule, self.traced, self.together = rule, rule.traced, rule.together
         self.positions, self.neurons = positions, rule.neurons[positions]
         self.order, self.forget, self.floats_per_pixel = rule.order, rule.forget, rule.floats_per_pixel
+        self.most_pixels = rule.most_pixels
 
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
         return self.rule.maps(self.positions[neurons], box)
@@ -121,6 +127,9 @@ class Subset(Rule):
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
         return self.rule.color(self.positions[neurons], box)
+
+    def color_pixels(self, neurons: Tensor, box: Box) -> Tensor:
+        return self.rule.color_pixels(self.positions[neurons], box)
 
     def groups(self, most: int, among: Tensor | None = None) -> Iterator[Tensor]:
         number = torch.full((len(self.rule.neurons),), -1)

@@ -25,25 +25,27 @@ from .adjoint import Adjoint, seen, slopes
 from .base import Box, Rule, coarser, crop, extent, whole
 
 PATCH_FLOATS = 5e6  # of J, for a batch of output channels
+KEPT_FLOATS = 6e7  # of the Jacobians of a pointwise network's tiles
 CACHED_FLOATS = 4e5  # of maps in the making: small enough to stay in the processor's cache
 
 
 class FirstOrderColumns(Rule):
     """x_j(p)·∂I_c(p)/∂x_j(p) for the columns of a pointwise network."""
 
+    most_pixels = 2**11
+
     def __init__(self, traced):
         super().__init__(traced)
-        self._box, self._jacobian = None, None
+        self._kept: dict[Box, Tensor] = {}
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
-        return self._by_channel(neurons, box).transpose(0, 1)
+        return self.color_pixels(neurons, box).transpose(0, 1)
 
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
-        return self._by_channel(neurons, box).abs_().sum(0)
+        return self.color_pixels(neurons, box).abs_().sum(0)
 
-    def _by_channel(self, neurons: Tensor, box: Box) -> Tensor:
-        """(3, k, h, w)."""
-        if len(neurons) == 1 and self._box != box:
+    def color_pixels(self, neurons: Tensor, box: Box) -> Tensor:
+        if len(neurons) == 1 and box not in self._kept:
             return self._forward(neurons, box)
         weight = self.traced.layer.weight[:, neurons, 0, 0]  # (n_out, k)
         gradient = weight.T @ self.jacobian(box)  # (3, k, h·w)
@@ -63,15 +65,17 @@ class FirstOrderColumns(Rule):
         return [layer.slope(x, out)[0].flatten(1) for layer, x, out in zip(layers, inputs, inputs[1:])]
 
     def jacobian(self, box: Box) -> Tensor:
-        """∂I_c(p)/∂z_k(p), (3, n_out, h·w); the last box's is kept."""
-        if self._box != box:
+        """∂I_c(p)/∂z_k(p), (3, n_out, h·w); those of the last boxes are kept."""
+        if box not in self._kept:
             layers = self.traced.layers
             j = torch.eye(layers[-1].c_out, dtype=self.traced.x.dtype, device=self.traced.x.device)[:, :, None]
             for layer, slope in zip(layers[:0:-1], self._slopes(box)[::-1]):
                 j = layer.weight[:, :, 0, 0].T @ j * slope  # (3, k, h·w)
-            pixels = extent(box)[0] * extent(box)[1]
-            self._box, self._jacobian = box, j.expand(-1, -1, pixels)
-        return self._jacobian
+            j = j.expand(-1, -1, math.prod(extent(box)))
+            if sum(kept.numel() for kept in self._kept.values()) + j.numel() > KEPT_FLOATS:
+                self._kept = {}
+            self._kept[box] = j
+        return self._kept[box]
 
     def floats_per_pixel(self) -> int:
         return 12 * max(layer.c_out for layer in self.traced.layers)  # J, on its way too, and the gradients of a group
@@ -116,6 +120,11 @@ class FirstOrderKernels(Rule):
 
     def pixels(self, neurons: Tensor, box: Box) -> Tensor:
         return self._assemble(neurons, box, buffers=self._buffers) if self._aligned(box) else self.maps(neurons, box)
+
+    def color_pixels(self, neurons: Tensor, box: Box) -> Tensor:
+        if not self._aligned(box):
+            return super().color_pixels(neurons, box)
+        return self._assemble(neurons, box, signed=True, buffers=self._buffers)
 
     def order(self, box: Box) -> Tensor:
         natural, scale = super().order(box), self.traced.scale

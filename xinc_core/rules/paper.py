@@ -43,6 +43,8 @@ class PaperColumns(Rule):
 class PaperKernels(Rule):
     """Contribution maps of a convolution's kernels (i, o')."""
 
+    most_pixels = 2**18
+
     def __init__(self, traced):
         super().__init__(traced)
         self._buffers: dict = {}
@@ -77,10 +79,6 @@ class PaperKernels(Rule):
         counts = (neurons // self.traced.layer.c_out).unique_consecutive(return_counts=True)[1]
         for same in neurons.split(counts.tolist()):
             yield from same.split(max(1, most))
-
-    def floats_per_pixel(self) -> int:
-        """More than is needed: tiles of a large picture that stay in the processor's cache take a quarter of the time."""
-        return 250
 
     def _planes(self, neurons: Tensor, box: Box, buffers: dict | None = None) -> tuple[Tensor, tuple[int, ...]]:
         """The maps around a box, columns apart by phase (see :func:`box_filter`), and where their corner lies.
