@@ -98,8 +98,8 @@ def test_the_laws_hold_and_notice_a_broken_map(network):
         assert findings.completeness(canvas, name) < 1e-5
         assert findings.additivity(canvas, name) < 1e-4
     layer = canvas[canvas.layers[-1]]
-    rule, exact = layer._rule, layer._rule.color
-    rule.color = lambda neurons, box: exact(neurons, box) * 1.1
+    rule, exact = layer._rule, layer._rule.color_pixels
+    rule.color_pixels = lambda neurons, box: exact(neurons, box) * 1.1
     assert findings.additivity(canvas, canvas.layers[-1]) > 0.05
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -49,10 +50,8 @@ def trace(model: nn.Module, frame: int = 0, rule: str = "paper", baseline: str =
 
 def _received(layers: tuple[Layer, ...], x: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
     """What each layer of a chain receives when the first is given x (1, c, h, w), and the picture (3, H, W)."""
-    inputs = [x]
-    for layer in layers:
-        inputs.append(layer(inputs[-1]))
-    return tuple(inputs[:-1]), inputs[-1][0]
+    *inputs, image = accumulate(layers, lambda received, layer: layer(received), initial=x)
+    return tuple(inputs), image[0]
 
 
 class Canvas:

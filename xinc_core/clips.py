@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ class Clip:
         """(H, W) in pixels."""
         return tuple(self.frames.shape[-2:])
 
-    @property
+    @cached_property
     def checksum(self) -> str:
         """SHA-256 of the 8-bit frames and the labels, shortened to 16 digits."""
         digest = hashlib.sha256((self.frames * 255).round().byte().numpy().tobytes())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .machine import free_bytes
 from .regional import Regional, side_by_side
 from .rules import Box, Rule, Subset, Traced, whole
 
@@ -25,7 +26,6 @@ class LayerMaps:
 
     def __init__(self, name: str, rule: Rule):
         self.name, self._rule = name, rule
-        self._sums: dict[str, Tensor] = {}
         self._samples: dict[tuple[int, int], LayerMaps] = {}
 
     @property
@@ -64,11 +64,11 @@ class LayerMaps:
 
     def totals(self) -> Tensor:
         """(n_neurons,) Σ_p |C_n(p)|, float64."""
-        return self._reduced("totals")
+        return self._sums[0].clone()
 
     def heatmap(self) -> Tensor:
         """(H, W) Σ_n |C_n(p)|, float64."""
-        return self._reduced("heatmap")
+        return self._sums[1].clone()
 
     @torch.no_grad()
     def squares(self) -> Tensor:
@@ -114,13 +114,9 @@ class LayerMaps:
             out[neurons] = maps
         return out
 
-    def _reduced(self, what: str) -> Tensor:
-        if what not in self._sums:
-            self._sum_up()
-        return self._sums[what].clone()
-
+    @cached_property
     @torch.no_grad()
-    def _sum_up(self) -> None:
+    def _sums(self) -> tuple[Tensor, Tensor]:
         """Totals and heatmap, in one pass."""
         totals = torch.zeros(len(self), dtype=torch.float64, device=self._device)
         heatmap = torch.zeros(self.shape[1:], dtype=torch.float64, device=self._device)
@@ -130,7 +126,7 @@ class LayerMaps:
                 totals[neurons] += values.sum(1)
                 part += values.sum(0)
             heatmap.view(-1)[pixels] = part
-        self._sums = dict(totals=totals, heatmap=heatmap)
+        return totals, heatmap
 
     def tiles(self, what: str = "maps", signed: bool = False) -> Iterator[tuple[Tensor, Iterator[tuple[Tensor, Tensor]]]]:
         """The cheapest way to see every |C| once: for tiles of the picture, for groups of neurons.
@@ -232,20 +228,3 @@ class LayerMaps:
     def __repr__(self) -> str:
         n, H, W = self.shape
         return f"LayerMaps of {self.name}: {n:,} neurons, {H}×{W} pixels"
-
-
-def free_bytes(device: torch.device | str = "cpu") -> float:
-    """Memory that can be taken without pushing anything out: the GPU's, or the machine's within its container."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        table = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(table["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return float("inf")
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
-    except (OSError, ValueError):
-        return free
-    return min(free, limit)

@@ -31,7 +31,8 @@ from .clips import Clip
 from .findings.planted import planted
 from .findings.scene import Scene, View
 from .findings.verdicts import KEYS, PLANTED
-from .maps import CHANNELS, free_bytes
+from .machine import free_bytes
+from .maps import CHANNELS
 from .models import FAMILIES, is_huge
 from .paths import environment
 from .store import is_stored, leave_out, remembered
@@ -82,14 +83,17 @@ def _collected(finding: ModuleType, clip: Clip, units: list[Unit], progress: boo
 def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progress: bool = True) -> None:
     """Compute what is not stored in one process per thread of torch: most steps are too small for threads to share.
 
-    The units of one network and frame stay together, because rules are compared with the same truth and findings share totals.
+    The units of one network and frame stay together, because rules are compared with the same truth and findings share totals;
+    pictures share nothing.
     The last families are the dearest and come first, so that no process waits long for another at the end. Where little is
     missing, or a network's class is not the package's own, nothing is done here: it is computed one by one.
     """
     together: dict[tuple, tuple[Clip, list[tuple[str, Unit]]]] = {}
     for finding, clip, unit in asked:
         if not is_stored(*_kept(finding, clip, unit, what)):
-            together.setdefault((clip.name, unit.model, unit.frame), (clip, []))[1].append((finding.__name__, unit))
+            alone = unit.rule if what == "pictures" else None
+            job = together.setdefault((clip.name, unit.model, unit.frame, alone), (clip, []))
+            job[1].append((finding.__name__, unit))
     own = all(FAMILIES[u.family].__module__.startswith(__package__) for _, _, u in asked if u.family != PLANTED)
     workers = int(min(torch.get_num_threads(), len(together) / 2, free_bytes() / MEMORY))
     if own and workers > 1:

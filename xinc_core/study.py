@@ -175,18 +175,10 @@ def _execute(notebook: Notebook, source: Path, target: Path, parameters: dict, f
 
     known = _known(notebook) if parameters else []
     parameters = {k: v for k, v in parameters.items() if k in known}
+    options = dict(kernel_name="python3", cwd=str(folder), execution_timeout=TIMEOUT, progress_bar=False, log_output=False)
+    options["extra_arguments"] = ["--IPKernelApp.log_level=40"]
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(target),
-            parameters,
-            kernel_name="python3",
-            cwd=str(folder),
-            execution_timeout=TIMEOUT,
-            progress_bar=False,
-            log_output=False,
-            extra_arguments=["--IPKernelApp.log_level=40"],
-        )
+        papermill.execute_notebook(str(source), str(target), parameters, **options)
     except papermill.PapermillExecutionError as error:
         raise RuntimeError(
             f"{notebook.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}; see {str(target)!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -46,16 +47,22 @@ def of_network(model: nn.Module, scene: Scene, rule: str, seed: int) -> dict[str
 
 def _rates(model: nn.Module, scene: Scene, seed: int) -> dict[str, float | Tensor]:
     clip = scene.clip
-    frames = clip.frames if model.for_video else clip.frames[model.frame : model.frame + 1]
     own = [rate(model, equal_bits(model, b), clip) for b in BITS]
     told = dict(rates=torch.tensor(own).T, bits_per_pixel=own[0][0], psnr_at_8_bits=own[0][1])
     if seed == 1:
         less = further(model, scene, "first_order", seed, PRUNED)
         told["rates_pruned"] = torch.tensor([rate(less, equal_bits(less, b), clip) for b in BITS]).T
-    codecs = {name: codec(frames, name) for name in (["H.264"] if model.for_video else ["JPEG", "WebP"])}
+    codecs = _codecs(scene, None if model.for_video else model.frame)
     told |= {f"rates_{name}": points for name, points in codecs.items()}
     best = min(_at(points, own[0][1]) for points in codecs.values())
     return told | dict(size_over_codec=own[0][0] / best)
+
+
+@lru_cache(maxsize=4)
+def _codecs(scene: Scene, frame: int | None) -> dict[str, Tensor]:
+    """What codecs make of a clip, or of one of its frames; kept, because every seed is compared with the same."""
+    frames = scene.clip.frames if frame is None else scene.clip.frames[frame : frame + 1]
+    return {name: codec(frames, name) for name in (["H.264"] if frame is None else ["JPEG", "WebP"])}
 
 
 def rate(model: nn.Module, plan: dict[str, int], clip: Clip) -> tuple[float, float]:

@@ -16,14 +16,8 @@ from .scene import Scene, View
 from .verdicts import Claim, Condition
 
 NAME, VERSION, OFFSETS = "edges", 1, (0,)
-CLAIMS = (
-    Claim(
-        "edge_bias",
-        (Condition("partial_edges", 0.10), Condition("partial_edges", "shift_null")),
-        ("rank_intensity", "rank_edges"),
-        untrained_fails=True,
-    ),
-)
+DECIDES = (Condition("partial_edges", 0.10), Condition("partial_edges", "shift_null"))
+CLAIMS = (Claim("edge_bias", DECIDES, ("rank_intensity", "rank_edges"), untrained_fails=True),)
 CASES = {"edge_bias": {"edges": True, "intensity": False, "white noise": False}}
 
 

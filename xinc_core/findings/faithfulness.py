@@ -23,13 +23,9 @@ from .scene import Scene, View
 from .verdicts import Claim, Condition
 
 NAME, VERSION, OFFSETS, TRUTH, FRAMES = "faithfulness", 1, (0,), True, (3,)
-CLAIMS = (
-    Claim(
-        "faithful",
-        tuple(Condition(f"{what}_{baseline}", 0.9) for baseline in ("zero", "mean") for what in ("pixels", "totals")),
-        ("dead_yet_effective", "last_pixels_zero", "last_totals_zero", "last_pixels_mean", "last_totals_mean"),
-    ),
-)
+DECIDES = tuple(Condition(f"{what}_{baseline}", 0.9) for baseline in ("zero", "mean") for what in ("pixels", "totals"))
+TOLD = ("dead_yet_effective", "last_pixels_zero", "last_totals_zero", "last_pixels_mean", "last_totals_mean")
+CLAIMS = (Claim("faithful", DECIDES, TOLD),)
 CASES = {"faithful": {"the truth, bent": True, "the truth of another neuron": False, "white noise": False}}
 SAMPLED, WHOLE = True, True  # of block 1, 64 output channels are audited; deletion curves take all of them
 MOST = 200  # kernels of a layer that are removed one by one

@@ -108,19 +108,21 @@ def suspicion(maps: LayerMaps, image: Tensor, clean: Tensor, where: Tensor | Non
     e = image.clamp(0, 1) - clean.to(image)
     d = e.abs().sum(0)
     damaged = where if where is not None else d >= d.flatten().kthvalue(max(1, round((1 - DAMAGED) * d.numel()))).values
-    inside, squares = torch.zeros(2, len(maps), dtype=torch.float64)
     try:
-        for pixels, parts in maps.tiles("suspects", signed=True):
-            seen = (e * damaged).flatten(1)[:, pixels]
-            for neurons, colors in parts:
-                inside[neurons] += sum(map(torch.mv, colors, seen)).double().cpu()
-                squares[neurons] += torch.linalg.vector_norm(colors, dim=2).square().sum(0).double().cpu()
+        return _explained(maps, e * damaged, signed=True)
     except ValueError:
-        d = (d * damaged).flatten()
-        for pixels, parts in maps.tiles("suspects"):
-            for neurons, values in parts:
-                inside[neurons] += (values @ d[pixels]).double().cpu()
-                squares[neurons] += values.square_().sum(1).double().cpu()
+        return _explained(maps, (d * damaged)[None], signed=False)
+
+
+def _explained(maps: LayerMaps, damage: Tensor, signed: bool) -> Tensor:
+    """|⟨e, C_n⟩| / ‖C_n‖ for damage e (colours, H, W), (n_neurons,); without colours, of magnitudes."""
+    inside, squares = torch.zeros(2, len(maps), dtype=torch.float64)
+    for pixels, parts in maps.tiles("suspects", signed):
+        seen = damage.flatten(1)[:, pixels]
+        for neurons, values in parts:
+            planes = values if signed else values[None]
+            inside[neurons] += sum(map(torch.mv, planes, seen)).double().cpu()
+            squares[neurons] += torch.linalg.vector_norm(planes, dim=2).square().sum(0).double().cpu()
     return inside.abs() / squares.sqrt().clamp_min(1e-30)
 
 

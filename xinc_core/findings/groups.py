@@ -17,11 +17,8 @@ from .selectivity import COLOR
 from .verdicts import Claim, Condition
 
 NAME, VERSION, OFFSETS, SAMPLED, FRAMES = "groups", 3, (0,), True, (0,)
-CLAIMS = (
-    Claim(
-        "clusters", (Condition("silhouette", "gaussian_silhouette"), Condition("mixing", 0.9)), ("best_match", "null_best_match")
-    ),
-)
+DECIDES = (Condition("silhouette", "gaussian_silhouette"), Condition("mixing", 0.9))
+CLAIMS = (Claim("clusters", DECIDES, ("best_match", "null_best_match")),)
 CASES = {"clusters": {"six kinds": True, "one cloud": False, "a kind per seed": False}}
 GROUPS, MOST, NEIGHBOURS, LEVELS = 6, 500, 30, 4095
 PASSING = ("numbers", "profiles")  # not kept of variants, once what compares seeds is stored

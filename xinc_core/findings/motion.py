@@ -21,23 +21,11 @@ from .scene import Scene, View
 from .verdicts import Claim, Condition
 
 NAME, VERSION, OFFSETS = "motion", 2, (-1, 0)
-CLAIMS = (
-    Claim(
-        "motion_dominates",
-        (Condition("partial_flow", "time_null"), Condition("partial_flow", "partial_edges")),
-        ("rank_flow", "rank_edges", "auc_moving", "auc_moving_change", "auc_uncovered", "auc_uncovered_change"),
-        untrained_fails=True,
-    ),
-)
-CASES = {
-    "motion_dominates": {
-        "motion": True,
-        "picture's change": False,
-        "blurred change": False,
-        "widely blurred change": False,
-        "white noise": False,
-    }
-}
+DECIDES = (Condition("partial_flow", "time_null"), Condition("partial_flow", "partial_edges"))
+TOLD = ("rank_flow", "rank_edges", "auc_moving", "auc_moving_change", "auc_uncovered", "auc_uncovered_change")
+CLAIMS = (Claim("motion_dominates", DECIDES, TOLD, untrained_fails=True),)
+FAIL = ("picture's change", "blurred change", "widely blurred change", "white noise")
+CASES = {"motion_dominates": {"motion": True} | dict.fromkeys(FAIL, False)}
 APART = 5  # frames that a circular time shift is at least away
 BLURS = (5, 9, 17, 33, 65)  # sides, in pixels, of the windows over which the picture's change is averaged
 

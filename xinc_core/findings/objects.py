@@ -20,17 +20,10 @@ from .selectivity import COLOR, THINGS
 from .verdicts import Claim, Condition
 
 NAME, VERSION, OFFSETS, NEEDS_MASKS, SAMPLED = "objects", 1, (0, 5), True, True
-CLAIMS = (
-    Claim(
-        "no_object_semantics",
-        (
-            Condition("instances_last", "planted_instances_last", above=False),
-            Condition("instances_last", "null_instances_last", above=False),
-            Condition("persistence_same", "persistence_colour", above=False),
-        ),
-        ("persistence_different", "persistence_moving"),
-    ),
-)
+BOUNDS = (("instances_last", "planted_instances_last"), ("instances_last", "null_instances_last"))
+BOUNDS += (("persistence_same", "persistence_colour"),)
+DECIDES = tuple(Condition(*bound, above=False) for bound in BOUNDS)
+CLAIMS = (Claim("no_object_semantics", DECIDES, ("persistence_different", "persistence_moving")),)
 CASES = {"no_object_semantics": {"colour and texture": True, "one object each": False}}
 
 

@@ -19,13 +19,9 @@ from .scene import Scene
 from .verdicts import Claim, Condition
 
 NAME, VERSION, OFFSETS, FRAMES = "pruning", 2, (0,), (3,)
-CLAIMS = (
-    Claim(
-        "prunable_by_contribution",
-        (Condition("pruned_psnr", "weight_norm_pruned_psnr"), Condition("pruned_psnr", "random_pruned_psnr")),
-        ("activation_norm_pruned_psnr", "unpruned_psnr", "tuned_psnr", "weight_norm_tuned_psnr", "random_tuned_psnr"),
-    ),
-)
+DECIDES = (Condition("pruned_psnr", "weight_norm_pruned_psnr"), Condition("pruned_psnr", "random_pruned_psnr"))
+TOLD = ("activation_norm_pruned_psnr", "unpruned_psnr", "tuned_psnr", "weight_norm_tuned_psnr", "random_tuned_psnr")
+CLAIMS = (Claim("prunable_by_contribution", DECIDES, TOLD),)
 CASES: dict = {"prunable_by_contribution": {}}
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
 TUNED = (0.2, 0.4, 0.6)  # shares that are also trained further

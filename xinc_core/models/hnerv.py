@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import Layer
+from .layers import Layer, run
 from .nerv import decoder_of
 from .parts import Recipe, narrowing, widest
 
@@ -143,11 +143,7 @@ class HNeRV(nn.Module):
         return F.gelu(self.expand(code))
 
     def decode(self, code: Tensor) -> Tensor:
-        x = self.stem(code)
-        for block, s in zip(self.blocks, self.config.strides):
-            x = F.gelu(F.pixel_shuffle(block(x), s))
-        x = self.head(x)
-        return x if self.config.output == "linear" else HALF * torch.tanh(x) + HALF
+        return run(self.layers(), self.stem(code))
 
     def forward(self, t: Tensor) -> Tensor:
         return self.decode(self.encode(t))

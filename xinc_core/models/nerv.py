@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import Layer, identity
+from .layers import Layer, identity, run
 from .parts import Recipe, narrowing, widest
 
 
@@ -101,10 +101,7 @@ class NeRV(nn.Module):
         return F.gelu(self.expand(code)).reshape(len(code), self.config.channels[0], *self.config.grid)
 
     def decode(self, code: Tensor) -> Tensor:
-        x = self.stem(code)
-        for block, s in zip(self.blocks, self.config.strides):
-            x = F.gelu(F.pixel_shuffle(block(x), s))
-        return self.head(x)
+        return run(self.layers(), self.stem(code))
 
     def forward(self, t: Tensor) -> Tensor:
         return self.decode(self.encode(t))

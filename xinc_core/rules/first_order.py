@@ -26,7 +26,7 @@ from .base import Box, Rule, coarser, crop, extent, whole
 
 PATCH_FLOATS = 5e6  # of J, for a batch of output channels
 KEPT_FLOATS = 6e7  # of the Jacobians of a pointwise network's tiles
-CACHED_FLOATS = 4e5  # of maps in the making: small enough to stay in the processor's cache
+CACHED_FLOATS = 1.2e6  # of maps in the making: small enough to stay in the processor's cache
 
 
 class FirstOrderColumns(Rule):
@@ -122,9 +122,7 @@ class FirstOrderKernels(Rule):
         return self._assemble(neurons, box, buffers=self._buffers) if self._aligned(box) else self.maps(neurons, box)
 
     def color_pixels(self, neurons: Tensor, box: Box) -> Tensor:
-        if not self._aligned(box):
-            return super().color_pixels(neurons, box)
-        return self._assemble(neurons, box, signed=True, buffers=self._buffers)
+        return self._assemble(neurons, box, True, self._buffers) if self._aligned(box) else super().color_pixels(neurons, box)
 
     def order(self, box: Box) -> Tensor:
         natural, scale = super().order(box), self.traced.scale
