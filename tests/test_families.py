@@ -114,6 +114,7 @@ def own(clip, tmp_path, monkeypatch):
     monkeypatch.setenv("XINC_RUN", str(tmp_path))
     results._checksum.cache_clear()
     results._network.cache_clear()
+    results._canvas.cache_clear()
     model, history = xc.fit("gaussian", clip, frame=2, epochs=30, width=12, checkpoint=False, progress=False)
     assert history["psnr"][-1] > history["psnr"][0] + 2
     (tmp_path / "models").mkdir()

@@ -22,6 +22,7 @@ from .models import FAMILIES
 from .paths import figures, replace_file
 
 MAGNITUDE = "magma"
+PREVIEW = 80  # quality of what a notebook shows: maps as JPEG take a third of the space
 _OKABE = {"orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73", "blue": "#0072B2", "red": "#D55E00", "pink": "#CC79A7"}
 _FAMILIES = [_OKABE["red"], _OKABE["blue"], _OKABE["pink"], _OKABE["sky"], "#000000", _OKABE["orange"], _OKABE["green"]]
 _RAMPS = {"layer": "rocket", "block": "mako", "other": "viridis"}  # of layers whose names begin so; a head is a block
@@ -67,24 +68,37 @@ def theme() -> None:
     mpl.rcParams.update({"figure.dpi": 72, "savefig.dpi": 150, "image.interpolation": "nearest"})
     mpl.rcParams.update({"axes.titlesize": "medium", "axes.spines.top": False, "axes.spines.right": False})
     mpl.rcParams.update({"figure.constrained_layout.use": True, "svg.hashsalt": "xinc", "svg.fonttype": "none"})
-    if "ipykernel" in sys.modules:  # what a notebook shows is a preview: maps as JPEG take a third of the space
+    if _in_notebook():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 80})
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": PREVIEW})
 
 
 def save(fig: plt.Figure, name: str, photo: bool = True) -> plt.Figure:
     """Write ``figures/name.png`` (and ``.svg`` unless it holds photographs or maps); the folder is ``XINC_FIGURES`` if set.
 
-    The PNG has a palette of 128 colours: a quarter of the size, and no difference to the eye.
+    The PNG has a palette of 128 colours: a quarter of the size, and no difference to the eye. A notebook shows it at half size.
     """
     folder, stream = figures(), io.BytesIO()
-    fig.savefig(stream, format="png")
-    picture = Image.open(stream).convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=2)
+    fig.savefig(stream, format="png", pil_kwargs={"compress_level": 1})
+    drawn = Image.open(stream).convert("RGB")
+    picture = drawn.quantize(128, Image.Quantize.MAXCOVERAGE)
     replace_file(folder / f"{name}.png", lambda f: picture.save(f, "PNG", optimize=True))
     if not photo:
         fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    if _in_notebook():
+        from IPython.display import Image as Shown
+        from IPython.display import display
+
+        preview = io.BytesIO()
+        drawn.resize((drawn.width // 2, drawn.height // 2), Image.Resampling.LANCZOS).save(preview, "JPEG", quality=PREVIEW)
+        display(Shown(preview.getvalue(), format="jpeg"))
+        plt.close(fig)  # or the notebook would draw it once more
     return fig
+
+
+def _in_notebook() -> bool:
+    return "IPython" in sys.modules and hasattr(sys.modules["IPython"].get_ipython(), "kernel")
 
 
 def image(picture: Tensor, ax: plt.Axes | None = None, title: str = "") -> plt.Axes:

@@ -91,7 +91,7 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
     together: dict[tuple, tuple[Clip, list[tuple[str, Unit]]]] = {}
     for finding, clip, unit in asked:
         if not is_stored(*_kept(finding, clip, unit, what)):
-            alone = unit.rule if what == "pictures" else None
+            alone = None if what == "measure" else unit.rule
             job = together.setdefault((clip.name, unit.model, unit.frame, alone), (clip, []))
             job[1].append((finding.__name__, unit))
     own = all(FAMILIES[u.family].__module__.startswith(__package__) for _, _, u in asked if u.family != PLANTED)
@@ -110,16 +110,18 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
 def _work(clip: Clip, units: list[tuple[str, Unit]], what: str, settings: dict[str, str]) -> None:
     """In a process of its own: compute and store."""
     with environment(**settings):
-        for finding, unit in units:
+        for finding, unit in sorted(units, key=lambda one: (one[1].variant, one[1].rule)):  # findings share canvases
             _measured(importlib.import_module(finding), clip, unit, what)
 
 
-def drawn(finding: ModuleType, clip: Clip, families, seed: int, rules, frame: int) -> dict[tuple[str, str], dict[str, dict]]:
-    """What a finding stores to be drawn, its ``pictures(view)`` or all of ``of_network``.
+def drawn(
+    finding: ModuleType, clip: Clip, families, seed: int, rules, frame: int, what: str = "pictures"
+) -> dict[tuple[str, str], dict[str, dict]]:
+    """What a finding stores to be drawn, its ``pictures(view)`` or another function of this name, or all of ``of_network``.
 
     Returns (family, rule) → layer → name → array or number.
     """
-    what = "measure" if hasattr(finding, "of_network") else "pictures"
+    what = "measure" if hasattr(finding, "of_network") else what
     units = []
     for family in families:
         model = load_model(model_name(family, clip.name, seed))
@@ -145,12 +147,9 @@ def embedding(finding: ModuleType, clip: Clip, label: str, vectors: np.ndarray) 
 
 def canvases(finding: ModuleType, unit: Unit) -> tuple[Canvas, ...]:
     """The network's canvases at the unit's frame and the finding's offsets from it; then the twin's, or the truth."""
-    model = _network(unit.model, unit.variant)
-    found = tuple(trace(model, unit.frame + offset, unit.rule) for offset in finding.OFFSETS)
+    found = tuple(_canvas(unit.model, unit.variant, unit.rule, unit.frame + offset) for offset in finding.OFFSETS)
     if getattr(finding, "TWIN", False):
         found += (trace(load_model(f"{unit.model}-flip"), unit.frame, unit.rule),)
-    if unit.variant.endswith("no bias"):
-        found = tuple(canvas.without_bias() for canvas in found)
     return found + (_truths(unit.model, unit.frame) if getattr(finding, "TRUTH", False) else ())
 
 
@@ -177,10 +176,11 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
     """
     if unit.family == PLANTED:
         return _planted(finding, clip, unit)
-    if hasattr(finding, "of_network"):  # it takes the network itself, not one layer's maps at a time
-        wanted = inspect.signature(finding.of_network).parameters
+    function = getattr(finding, "of_network", None) or getattr(finding, what)
+    wanted = inspect.signature(function).parameters
+    if "model" in wanted:  # it takes the network itself, not one layer's maps at a time
         about = {k: v for k, v in asdict(unit).items() if k in wanted}
-        return finding.of_network(_network(unit.model, unit.variant), scene_of(clip), **about)
+        return function(_network(unit.model, unit.variant), scene_of(clip), **about)
     seen, scene = canvases(finding, unit), scene_of(clip)
     stride, found = seen[0][seen[0].layers[0]].traced.scale, {}
     few = unit.rule == "first_order" or what == "pictures" or getattr(finding, "SAMPLED", False)
@@ -188,7 +188,7 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
     few = few and not (what == "pictures" and getattr(finding, "WHOLE", False))
     for name in seen[0].layers:
         layers = tuple(canvas[name].few(_channels(unit.model)) if few else canvas[name] for canvas in seen)
-        found[name] = getattr(finding, what)(View(layers, tuple(c.image for c in seen), scene, unit.frame, stride))
+        found[name] = function(View(layers, tuple(c.image for c in seen), scene, unit.frame, stride))
     return found
 
 
@@ -238,6 +238,13 @@ def _network(name: str, variant: str) -> nn.Module:
     if not model.for_video:
         fresh.frame = model.frame
     return fresh
+
+
+@lru_cache(maxsize=2)
+def _canvas(model: str, variant: str, rule: str, frame: int) -> Canvas:
+    """Kept, because findings that are measured together share what they sum up."""
+    canvas = trace(_network(model, variant), frame, rule)
+    return canvas.without_bias() if variant.endswith("no bias") else canvas
 
 
 @lru_cache

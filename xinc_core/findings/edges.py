@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .planted import white
-from .ranks import partial_rank_correlation, partial_shift_null, rank_correlation
+from .ranks import normalised, partial_rank_correlation, partial_shift_null, rank_correlation
 from .scene import Scene, View
 from .verdicts import Claim, Condition
 
@@ -31,6 +31,11 @@ def measure(view: View) -> dict[str, float]:
         partial_edges=partial_rank_correlation(heatmap, edge, light),
         shift_null=float(np.quantile(null, 0.975)),
     )
+
+
+def pictures(view: View) -> dict[str, Tensor]:
+    """The heatmap, min-max normalised, in percent: (H, W) bytes."""
+    return dict(heatmap=(100 * normalised(view.layer.heatmap())).round().byte())
 
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:

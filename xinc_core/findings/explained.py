@@ -120,6 +120,12 @@ def sums_of(layer: LayerMaps, regions: Regions) -> Sums:
     return Sums(sums, squares, totals, layer.shape[1] * layer.shape[2])
 
 
+@lru_cache(maxsize=8)
+def sums_at(layer: LayerMaps, scene: Scene, frame: int) -> Sums:
+    """``sums_of`` all partitions of a frame; kept, because several findings ask for the same."""
+    return sums_of(layer, regions_of(scene, frame))
+
+
 def explained(total: Sums, regions: Regions, names: tuple[str, ...]) -> Tensor:
     """Adjusted R², (n,): the share of the variance of |C_n| over pixels that these partitions explain together."""
     index, inverse, rank = regions.basis(names)

@@ -79,19 +79,20 @@ def pictures(view: View) -> dict[str, Tensor]:
     return {n: deletion(*of, s.cpu().argsort(descending=True), target[None], REMOVED) for n, s in orders.items()}
 
 
-def after_shuffling(model: nn.Module, frame: int, rule: str, n: int = 40, seed: int = 0) -> dict[str, float]:
-    """Per inner layer the median rank correlation over pixels of n neurons' maps before and after all weights behind the
+def after_shuffling(model: nn.Module, scene: Scene, rule: str, frame: int) -> dict[str, dict[str, float]]:
+    """Per inner layer the median rank correlation over pixels of 40 neurons' maps before and after all weights behind the
     layer are shuffled: 1 for maps that do not depend on them."""
     canvas, found = trace(model, frame, rule), {}
     for number, name in enumerate(canvas.layers[:-1]):
-        random = torch.Generator().manual_seed(seed)
+        random = torch.Generator().manual_seed(0)
         other = copy.deepcopy(model)
         for layer in other.layers()[number + 1 :]:
             flat = layer.weight.detach().flatten()
             layer.weight.detach().copy_(flat[torch.randperm(len(flat), generator=random)].view_as(layer.weight))
-        chosen = torch.randperm(len(canvas[name]), generator=random)[:n]
+        chosen = torch.randperm(len(canvas[name]), generator=random)[:40]
         before, after = (c[name].only(chosen).tensor().abs() for c in (canvas, trace(other, frame, rule)))
-        found[name] = float(np.median([correlation(ranks(a), ranks(b)) for a, b in zip(before, after) if a.any()]))
+        alike = [correlation(ranks(a), ranks(b)) for a, b in zip(before, after) if a.any()]
+        found[name] = dict(rank_correlation=float(np.median(alike)))
     return found
 
 

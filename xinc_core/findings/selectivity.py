@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .explained import Regions, Sums, adjusted, explained, regions_of, scored, shapley, shifted_sums, sums_of
+from .explained import Regions, Sums, adjusted, explained, regions_of, scored, shapley, shifted_sums, sums_at, sums_of
 from .planted import painted_by, planted, white
 from .scene import Scene, View
 from .verdicts import Claim, Condition
@@ -61,7 +61,7 @@ def measure(view: View) -> dict[str, float]:
     layer, regions = view.layer, regions_of(view.scene, view.frame)
     step = -(-16 // view.stride) * view.stride  # shifts keep the lattice of the network's sub-pixels
     few = layer.sample(max(1, FEW // layer.traced.layer.c_in)).tensor().abs()[:FEW]
-    total = sums_of(layer, regions)
+    total = sums_at(layer, view.scene, view.frame)
     result = {f"selectivity_{_slug(n)}": _median(v) for n, v in selectivity(total, regions).items()}
     result |= explained_shares(total, regions)
     own, moved = sums_of(planted(few), regions), {}

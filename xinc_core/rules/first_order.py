@@ -167,15 +167,11 @@ class FirstOrderKernels(Rule):
         result = _buffer(kept, "result", (3,) * signed + (len(neurons), *places, cells), self.traced.x)
         for o in sorted(outputs.unique().tolist(), key=lambda o: o % self.traced.layer.stride**2):
             mine = (outputs == o).nonzero()[:, 0]
-            span = slice(int(mine[0]), int(mine[-1]) + 1) if mine[-1] - mine[0] + 1 == len(mine) else mine
             self._prepare(adjoint, o)
-            for rows, colors in self._color_rows(neurons[mine], adjoint, o, kept):
-                if signed:
-                    result[:, span, rows] = colors
-                elif isinstance(span, slice):
-                    torch.add(colors.abs_()[0], colors[1], out=result[span, rows]).add_(colors[2])
-                else:
-                    result[span, rows] = colors.abs_().sum(0)
+            if mine[-1] - mine[0] + 1 == len(mine):
+                self._fill(result[..., mine[0] : mine[-1] + 1, :, :, :], neurons[mine], adjoint, o, kept)
+            else:
+                result[..., mine, :, :, :] = self._fill(result[..., mine, :, :, :], neurons[mine], adjoint, o, kept)
         return result.unflatten(-1, (height, width))
 
     def _rows_of(self, box: Box) -> Adjoint:
@@ -197,26 +193,33 @@ class FirstOrderKernels(Rule):
             soon = self._next[self._next.index(o) :] if o in self._next else [o]
             adjoint.paint(soon[: max(1, int(PATCH_FLOATS // per_channel))])
 
-    def _color_rows(self, neurons: Tensor, adjoint: Adjoint, o: int, kept: dict) -> Iterator[tuple[slice, Tensor]]:
+    def _fill(self, into: Tensor, neurons: Tensor, adjoint: Adjoint, o: int, kept: dict) -> Tensor:
         """Σ_u d(u)·J(u) over the few cells u that each pixel sees, for neurons of one output channel.
 
-        A few rows of places at a time, which stay in the processor's cache: (rows, (3, k, rows, C, Tr·Tc)).
+        into : (3, k, R, C, Tr·Tc) colours, or (k, R, C, Tr·Tc) magnitudes. A few rows of places at a time, which stay in the
+        processor's cache. Where a pixel sees one cell alone, the magnitude is |d|·Σ_c|J_c|: no colour is looked at per neuron.
         """
         seen = [adjoint.cells_seen(axis, o % self.traced.layer.stride**2) for axis in (0, 1)]
-        shares, cells = self._shares(neurons, adjoint, seen), math.prod(extent(adjoint.cells))
-        most = max(1, int(CACHED_FLOATS // (3 * len(neurons) * len(seen[1]) * cells)))
-        for rows, (first_row, down) in _runs(seen[0], most):
-            colors = _buffer(kept, "colors", (3, len(neurons), rows.stop - rows.start, len(seen[1]), cells), self.traced.x)
-            for cols, (first_col, across) in _runs(seen[1]):
-                part = colors[:, :, :, cols]
+        shares, cells, signed = self._shares(neurons, adjoint, seen), into.shape[-1], into.ndim == 5
+        for cols, (first_col, across) in _runs(seen[1]):
+            most = max(1, int(CACHED_FLOATS // (3 * len(neurons) * (cols.stop - cols.start) * cells)))
+            for rows, (first_row, down) in _runs(seen[0], most):
+                part = into[..., rows, cols, :]
                 if down <= 0 or across <= 0:
                     part.zero_()
-                for which in range(max(down, 0) * max(across, 0)):
-                    a, b = divmod(which, across)
-                    j = adjoint.window(o, which, rows, cols)[:, None]  # (3, 1, rows, cols, cells or 1)
-                    own = shares[first_row + a, first_col + b]  # (k, 1, 1, cells)
-                    torch.mul(j, own, out=part) if which == 0 else part.addcmul_(j, own)
-            yield rows, colors
+                    continue
+                j = [adjoint.window(o, which, rows, cols) for which in range(down * across)]  # (3, rows, cols, cells or 1)
+                own = [shares[first_row + a, first_col + b] for a in range(down) for b in range(across)]  # (k, 1, 1, cells)
+                if len(j) == 1 and not signed:
+                    torch.mul(j[0].abs().sum(0), own[0].abs(), out=part)
+                    continue
+                colors = part if signed else _buffer(kept, "colors", (3, *part.shape), part)
+                torch.mul(j[0][:, None], own[0], out=colors)
+                for a, b in zip(j[1:], own[1:]):
+                    colors.addcmul_(a[:, None], b)
+                if not signed:
+                    torch.add(colors.abs_()[0], colors[1], out=part).add_(colors[2])
+        return into
 
     def _shares(self, neurons: Tensor, adjoint: Adjoint, seen: list) -> dict[tuple[int, int], Tensor]:
         """The neurons' shares times the layer's slopes in the cells around each cell: offset → (k, 1, 1, Tr·Tc)."""
