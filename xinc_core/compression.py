@@ -71,13 +71,13 @@ def pruned(model: nn.Module, gone: dict[str, Tensor]) -> nn.Module:
 
 
 def deletion(layers: Sequence[Layer], x: Tensor, order: Tensor, targets: Tensor, shares: Sequence[float]) -> Tensor:
-    """PSNR in dB with the first so many neurons of an order set to zero: (len(shares) + 1,), none removed first.
+    """PSNR in dB with the first so many neurons of an order set to zero: (len(shares),).
 
     layers : the layer and those after it; x : (B, c_in, h, w), its input on B frames; targets : (B, 3, H, W).
     """
     first, *later = layers
     found = []
-    for share in (0.0, *shares):
+    for share in shares:
         left = first.without(order[: round(share * len(order))])
         found.append(psnr(run([left, *later], x).clamp(0, 1), targets.to(x)))
     return torch.stack(found).cpu()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .clips import Clip
-from .paths import replace_file, results
+from .paths import locked, replace_file, results
 
 ORIENTATIONS, SIGMAS, FREQUENCIES = 4, (1.0, 3.0), (0.05, 0.25, 0.5)
 CLUSTERS_VERSION = 1  # a change of the clusters needs a new VERSION of every finding that reads them
@@ -93,23 +94,35 @@ def gabor_clusters(clip: Clip, k: int = 32, seed: int = 0, controlled: bool = Tr
     return _clusters("Gabor" if controlled else "Gabor (paper)", features, k, seed)
 
 
+CLUSTERS = {"RGB": color_clusters, "Gabor": gabor_clusters, "Gabor (paper)": partial(gabor_clusters, controlled=False)}
+
+
 def clusters(clip: Clip) -> tuple[Partition, ...]:
     """RGB, Gabor and the paper's Gabor clusters of a clip: stored with the results, and found anew for a clip not yet seen.
 
     k-means may end elsewhere on another machine; with stored labels all machines measure the same regions.
     """
     path, key = results() / f"partitions-{clip.name}.npz", f"{clip.checksum} {CLUSTERS_VERSION}"
-    makers = {"RGB": color_clusters, "Gabor": gabor_clusters, "Gabor (paper)": partial(gabor_clusters, controlled=False)}
+    if kept := _kept_clusters(path, key):
+        return kept
+    with locked(path.with_name(f".{path.stem}.lock")):  # who comes second waits for the first
+        if kept := _kept_clusters(path, key):
+            return kept
+        found = tuple(make(clip) for make in CLUSTERS.values())
+        labels = {part.name: part.labels.numpy().astype(np.uint8) for part in found}
+        replace_file(path, lambda f: np.savez_compressed(f, key=key, **labels))
+    return found
+
+
+def _kept_clusters(path: Path, key: str) -> tuple[Partition, ...]:
+    """What is stored under this key; nothing where it is not there, or not whole."""
     try:
         with np.load(path) as file:
             if str(file["key"]) == key:
-                return tuple(_named(n, torch.from_numpy(file[n].astype(np.int64)), int(file[n].max()) + 1) for n in makers)
+                return tuple(_named(n, torch.from_numpy(file[n].astype(np.int64)), int(file[n].max()) + 1) for n in CLUSTERS)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        pass  # not there, or not whole: made below
-    found = tuple(make(clip) for make in makers.values())
-    labels = {part.name: part.labels.numpy().astype(np.uint8) for part in found}
-    replace_file(path, lambda f: np.savez_compressed(f, key=key, **labels))
-    return found
+        pass
+    return ()
 
 
 def gabor_responses(frame: Tensor, controlled: bool = True) -> Tensor:

@@ -14,6 +14,7 @@ import importlib
 import inspect
 import os
 import warnings
+from collections import Counter
 from dataclasses import asdict
 from functools import lru_cache, partial
 from types import ModuleType
@@ -28,6 +29,7 @@ from tqdm.auto import tqdm
 from .canvas import Canvas, trace
 from .checkpoints import find_model, load_model, model_name, read_header
 from .clips import Clip
+from .findings.explained import sums_at
 from .findings.planted import planted
 from .findings.scene import Scene, View
 from .findings.verdicts import KEYS, PLANTED
@@ -83,17 +85,28 @@ def _collected(finding: ModuleType, clip: Clip, units: list[Unit], progress: boo
 def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progress: bool = True) -> None:
     """Compute what is not stored in one process per thread of torch: most steps are too small for threads to share.
 
-    The units of one network and frame stay together, because rules are compared with the same truth and findings share totals;
-    pictures share nothing.
-    The last families are the dearest and come first, so that no process waits long for another at the end. Where little is
-    missing, or a network's class is not the package's own, nothing is done here: it is computed one by one.
+    The units of one network and frame stay together, because rules are compared with the same truth and findings share sums;
+    so do those of all frames where a finding looks from one to another; pictures share nothing. The last families are the
+    dearest and come first, so that no process waits long for another at the end; clips take turns, so that none waits for a
+    clip's partitions. Where little is missing, or a network's class is not the package's own, nothing is done here: it is
+    computed one by one.
     """
+    frames = {(unit.model, unit.frame) for _, _, unit in asked}
+    linked = {unit.model for f, _, unit in asked for o in f.OFFSETS if o and (unit.model, unit.frame + o) in frames}
     together: dict[tuple, tuple[Clip, list[tuple[str, Unit]]]] = {}
     for finding, clip, unit in asked:
         if not is_stored(*_kept(finding, clip, unit, what)):
             alone = None if what == "measure" else unit.rule
-            job = together.setdefault((clip.name, unit.model, unit.frame, alone), (clip, []))
+            at = None if unit.model in linked and not alone else unit.frame
+            job = together.setdefault((clip.name, unit.model, at, alone), (clip, []))
             job[1].append((finding.__name__, unit))
+    families, turns = list(dict.fromkeys(unit.family for _, _, unit in asked)), Counter()
+
+    def place(job: tuple[Clip, list[tuple[str, Unit]]]) -> tuple[int, int]:
+        family = families.index(job[1][0][1].family)
+        turns[job[0].name, family] += 1
+        return -family, turns[job[0].name, family]
+
     own = all(FAMILIES[u.family].__module__.startswith(__package__) for _, _, u in asked if u.family != PLANTED)
     workers = int(min(torch.get_num_threads(), len(together) / 2, free_bytes() / MEMORY))
     if own and workers > 1:
@@ -101,17 +114,22 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
         processes = parallel_config("loky", n_jobs=workers, inner_max_num_threads=1)
         with warnings.catch_warnings(), processes, environment(TQDM_DISABLE="1"):
             warnings.filterwarnings("ignore", "A worker stopped")  # a worker that has grown is replaced
-            jobs = (delayed(_work)(*job, what, settings) for job in reversed(together.values()))
+            jobs = (delayed(_work)(*job, what, settings) for job in sorted(together.values(), key=place))
             done = Parallel(return_as="generator_unordered")(jobs)
             for _ in tqdm(done, "measuring", len(together), leave=False, unit="job", disable=not progress):
                 pass
 
 
 def _work(clip: Clip, units: list[tuple[str, Unit]], what: str, settings: dict[str, str]) -> None:
-    """In a process of its own: compute and store."""
+    """In a process of its own: compute and store, what shares canvases one after another.
+
+    What was kept for the job is given up at its end: a process that grows is replaced.
+    """
     with environment(**settings):
-        for finding, unit in sorted(units, key=lambda one: (one[1].variant, one[1].rule)):  # findings share canvases
+        for finding, unit in sorted(units, key=lambda one: (one[1].variant, one[1].rule, one[1].frame)):
             _measured(importlib.import_module(finding), clip, unit, what)
+    for kept in (_canvas, _truths, sums_at):
+        kept.cache_clear()
 
 
 def drawn(

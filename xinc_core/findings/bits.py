@@ -16,7 +16,7 @@ from .pruning import further
 from .scene import Scene
 from .verdicts import Claim, Condition
 
-NAME, VERSION, OFFSETS, FRAMES = "bits", 2, (0,), (3,)
+NAME, VERSION, OFFSETS, FRAMES = "bits", 3, (0,), (3,)
 CLAIMS = (
     Claim("bits_by_contribution", (Condition("guided_psnr", "equal_psnr"),), ("guided_psnr_6", "equal_psnr_6", "equal_psnr_8")),
     Claim("smaller_than_codecs", (Condition("size_over_codec", 1.0, above=False),), ("bits_per_pixel", "psnr_at_8_bits")),

@@ -120,9 +120,9 @@ def sums_of(layer: LayerMaps, regions: Regions) -> Sums:
     return Sums(sums, squares, totals, layer.shape[1] * layer.shape[2])
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=12)
 def sums_at(layer: LayerMaps, scene: Scene, frame: int) -> Sums:
-    """``sums_of`` all partitions of a frame; kept, because several findings ask for the same."""
+    """``sums_of`` all partitions of a frame; kept for the layers of two frames, because several findings ask for the same."""
     return sums_of(layer, regions_of(scene, frame))
 
 

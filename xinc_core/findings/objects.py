@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..canvas import trace
-from .explained import Regions, regions_of, sums_at, sums_of
+from .explained import regions_of, sums_at
 from .planted import painted_by, white
 from .scene import MOVING, Scene, View
 from .selectivity import COLOR, THINGS
@@ -48,12 +48,8 @@ def measure(view: View) -> dict[str, float]:
 
 def signed(view: View, which: int) -> dict[str, dict[str, tuple[np.ndarray, int]]]:
     """Signed δ over neurons and area of every instance and colour cluster that the frame shows, by its name."""
-    frame, layer = view.frame + OFFSETS[which], view.layers[which]
-    if which == 0:  # selectivity asks for the same
-        regions, sums = regions_of(view.scene, frame), sums_at(layer, view.scene, frame)
-    else:
-        regions = Regions.of({part: view.scene.labels(part, frame) for part in (THINGS, COLOR)})
-        sums = sums_of(layer, regions)
+    frame = view.frame + OFFSETS[which]
+    regions, sums = regions_of(view.scene, frame), sums_at(view.layers[which], view.scene, frame)
     found = {}
     for part in (THINGS, COLOR):
         names = [view.scene.partitions[part].names[i] for i in view.scene.partitions[part].labels[frame].unique()]

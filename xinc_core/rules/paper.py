@@ -64,6 +64,9 @@ class PaperKernels(Rule):
         natural = super().order(box)
         return natural.unflatten(1, (-1, self._phases)).permute(2, 0, 1) if self._aligned(box) else natural
 
+    def forget(self) -> None:
+        self._buffers = {}
+
     @property
     def _phases(self) -> int:
         """Into how many planes the last box filter sorts the columns."""
