@@ -22,7 +22,7 @@ from .models import FAMILIES
 from .paths import figures, replace_file
 
 MAGNITUDE = "magma"
-PREVIEW = 80  # quality of what a notebook shows: maps as JPEG take a third of the space
+PREVIEW = 75  # quality of what a notebook shows: maps as JPEG take a third of the space
 _OKABE = {"orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73", "blue": "#0072B2", "red": "#D55E00", "pink": "#CC79A7"}
 _FAMILIES = [_OKABE["red"], _OKABE["blue"], _OKABE["pink"], _OKABE["sky"], "#000000", _OKABE["orange"], _OKABE["green"]]
 _RAMPS = {"layer": "rocket", "block": "mako", "other": "viridis"}  # of layers whose names begin so; a head is a block
@@ -82,7 +82,7 @@ def save(fig: plt.Figure, name: str, photo: bool = True) -> plt.Figure:
     folder, stream = figures(), io.BytesIO()
     fig.savefig(stream, format="png", pil_kwargs={"compress_level": 1})
     drawn = Image.open(stream).convert("RGB")
-    picture = drawn.quantize(128, Image.Quantize.MAXCOVERAGE)
+    picture = drawn.quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=2 if photo else 0)
     replace_file(folder / f"{name}.png", lambda f: picture.save(f, "PNG", optimize=True))
     if not photo:
         fig.savefig(folder / f"{name}.svg", metadata={"Date": None})

@@ -23,7 +23,7 @@ def pruning(found: dict[str, dict[str, dict]], title: str):
     layers, shares = list(next(iter(found.values()))), [0, *(100 * s for s in SHARES)]
     fig, axes = plt.subplots(1, len(layers), figsize=(2.6 * len(layers), 3.4), sharey=True, squeeze=False)
     for ax, layer in zip(axes[0], layers):
-        some = next(iter(found.values()))[layer]
+        some = {name: values for rules in found.values() for name, values in rules[layer].items()}  # the same under every rule
         for order, (color, style) in ORDER_STYLES.items():
             name = order.replace(" ", "_")
             ax.plot(shares, some[f"{name}_curve"], color=color, ls=style, label=order)
