@@ -86,10 +86,9 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
     """Compute what is not stored in one process per thread of torch: most steps are too small for threads to share.
 
     The units of one network and frame stay together, because rules are compared with the same truth and findings share sums;
-    so do those of all frames where a finding looks from one to another; pictures share nothing. The last families are the
-    dearest and come first, so that no process waits long for another at the end; clips take turns, so that none waits for a
-    clip's partitions. Where little is missing, or a network's class is not the package's own, nothing is done here: it is
-    computed one by one.
+    so do all frames where a finding looks from one to another; pictures share nothing. The last families are the dearest and
+    come first, lest a process wait long for another at the end; clips take turns, lest all wait for one clip's partitions.
+    Where little is missing, or a network's class is not the package's own, all is computed later, one by one.
     """
     frames = {(unit.model, unit.frame) for _, _, unit in asked}
     linked = {unit.model for f, _, unit in asked for o in f.OFFSETS if o and (unit.model, unit.frame + o) in frames}
@@ -121,10 +120,7 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
 
 
 def _work(clip: Clip, units: list[tuple[str, Unit]], what: str, settings: dict[str, str]) -> None:
-    """In a process of its own: compute and store, what shares canvases one after another.
-
-    What was kept for the job is given up at its end: a process that grows is replaced.
-    """
+    """In a process of its own: compute and store; then give up what was kept for it, since a process that grows is replaced."""
     with environment(**settings):
         for finding, unit in sorted(units, key=lambda one: (one[1].variant, one[1].rule, one[1].frame)):
             _measured(importlib.import_module(finding), clip, unit, what)
