@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import zipfile
 from pathlib import Path
 
 from . import checkpoints, clips
@@ -153,27 +152,16 @@ def _save_maps(layer: LayerMaps, out: Path, about: dict) -> None:
             f"all {n:,} maps of {layer.name} take {need / 1e9:.1f} GB, twice that while they are written, and "
             f"{free / 1e9:.1f} GB are free on this disk; --what totals needs next to nothing"
         )
-    parts = out.with_name(f".{out.name}.parts")  # what an interrupted run left is overwritten
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir()
+    held = out.with_name(f".{out.name}.maps")  # what an interrupted run left is overwritten
     try:
-        maps = np.lib.format.open_memmap(parts / "maps.npy", "w+", np.float32, (n, H, W))
+        maps = np.lib.format.open_memmap(held, "w+", np.float32, (n, H, W))
         with tqdm(total=n, desc=layer.name, unit="map", delay=2) as bar:
             for neurons, values in layer.chunks():
                 maps[neurons.numpy()] = values.cpu().numpy()
                 bar.update(len(neurons))
-        maps.flush()
-        for key, value in about.items():
-            np.save(parts / f"{key}.npy", value)
-        replace_file(out, lambda f: _zipped(f, parts))
+        replace_file(out, lambda f: np.savez(f, maps=maps, **about))  # piece by piece
     finally:
-        shutil.rmtree(parts, ignore_errors=True)
-
-
-def _zipped(path: Path, folder: Path) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(folder.iterdir()):
-            archive.write(file, file.name)
+        held.unlink(missing_ok=True)
 
 
 EXPLORER = """\
@@ -228,9 +216,7 @@ def _explored(args) -> dict[str, str]:
     model = args.model or _usual(own)
     xc.quality.check_clip(xc.load_model(model), clip)
     model = model if checkpoints.find_model(model) else str(Path(model).resolve())
-    given = "".join(
-        f", {k}={v!r}" for k, v in options.items() if v not in (None, 0 if k == "start" else 1 if k == "step" else None)
-    )
+    given = "".join(f", {k}={v!r}" for k, v in options.items() if v not in (None, dict(start=0, step=1).get(k)))
     return dict(home="", clip=f"xc.load_clip({source!r}{given})", model=model)
 
 

@@ -200,9 +200,8 @@ class Explorer(widgets.VBox):
         self.captions["pixel"].value = f"pixel ({row}, {col})"
         total = float(values.abs().sum()) or 1.0
         names = ", ".join(f"{int(n)} ({100 * abs(float(values[n])) / total:.1f} %)" for n in order[:TOP])
-        self.captions[
-            "painters"
-        ].value = f"<b>{enough:,} of {len(layer):,} neurons</b> of {layer.name} make up 90 % of this pixel; strongest: {names}"
+        found = f"<b>{enough:,} of {len(layer):,} neurons</b> of {layer.name} make up 90 % of this pixel; strongest: {names}"
+        self.captions["painters"].value = found
 
 
 def check(model, clip, canvas, layer=None, neuron=0, rule="paper", row=None, col=None) -> None:
@@ -231,12 +230,9 @@ def sheet(maps: list[Tensor], columns: int = 2, gap: int = 2) -> Tensor:
 
 def _crosshair(picture: Tensor, row: int, col: int) -> Tensor:
     """The picture with a ring of contrasting pixels round one of them."""
-    marked = picture.clone()
-    H, W = picture.shape[1:]
-    for r in range(max(row - 3, 0), min(row + 4, H)):
-        for c in range(max(col - 3, 0), min(col + 4, W)):
-            if max(abs(r - row), abs(c - col)) in (2, 3):
-                marked[:, r, c] = torch.tensor([1.0, 0.62, 0.0]) if max(abs(r - row), abs(c - col)) == 3 else 0.0
+    rows, cols = ((torch.arange(n) - at).abs() for n, at in zip(picture.shape[1:], (row, col)))
+    away, marked = torch.maximum(rows[:, None], cols), picture.clone()
+    marked[:, away == 3], marked[:, away == 2] = torch.tensor([[1.0], [0.62], [0.0]]), 0.0
     return marked
 
 

@@ -68,10 +68,7 @@ def load_masks(
             raise ValueError(f"the masks in {where} differ in size: {by(ids.shape)} and {by(fit.source)}")
         labels.append(fit.labels(ids))
     stack = np.stack(labels)
-    if infos is None:
-        segments = _objects(stack, names, where)
-    else:
-        segments = name_segments([infos[key] for key in chosen], kinds, where)
+    segments = _objects(stack, names, where) if infos is None else name_segments([infos[k] for k in chosen], kinds, where)
     return with_labels(clip, stack, segments)
 
 

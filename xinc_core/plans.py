@@ -120,9 +120,7 @@ def plan(
         raise ValueError(f"no frames of {source!r} lie in {taken.start or 0}:{taken.stop or ''}:{taken.step or 1}")
     families = tuple(families or (("nerv", "ffn") if n > 1 else ("ffn",)))
     if n == 1 and any(family_class(f).for_video for f in families):
-        raise ValueError(
-            f"{source!r} gives one frame: a picture takes image networks (--families ffn), not {', '.join(families)}"
-        )
+        raise ValueError(f"{source!r} gives one frame: that takes image networks (--families ffn), not {', '.join(families)}")
     for family in epochs if isinstance(epochs, dict) else ():
         if family not in families:
             raise ValueError(unknown("family of this study", family, families))

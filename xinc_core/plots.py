@@ -87,12 +87,11 @@ def save(fig: plt.Figure, name: str, photo: bool = True) -> plt.Figure:
     if not photo:
         fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
     if _in_notebook():
-        from IPython.display import Image as Shown
-        from IPython.display import display
+        from IPython import display
 
         preview = io.BytesIO()
         drawn.resize((drawn.width // 2, drawn.height // 2), Image.Resampling.LANCZOS).save(preview, "JPEG", quality=PREVIEW)
-        display(Shown(preview.getvalue(), format="jpeg"))
+        display.display(display.Image(preview.getvalue(), format="jpeg"))
         plt.close(fig)  # or the notebook would draw it once more
     return fig
 

@@ -17,6 +17,7 @@ import warnings
 from collections import Counter
 from dataclasses import asdict
 from functools import lru_cache, partial
+from operator import itemgetter
 from types import ModuleType
 
 import numpy as np
@@ -92,20 +93,16 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
     """
     frames = {(unit.model, unit.frame) for _, _, unit in asked}
     linked = {unit.model for f, _, unit in asked for o in f.OFFSETS if o and (unit.model, unit.frame + o) in frames}
-    together: dict[tuple, tuple[Clip, list[tuple[str, Unit]]]] = {}
+    families, turns = list(dict.fromkeys(unit.family for _, _, unit in asked)), Counter()
+    together: dict[tuple, tuple[tuple[int, int], Clip, list[tuple[str, Unit]]]] = {}
     for finding, clip, unit in asked:
         if not is_stored(*_kept(finding, clip, unit, what)):
             alone = None if what == "measure" else unit.rule
             at = None if unit.model in linked and not alone else unit.frame
-            job = together.setdefault((clip.name, unit.model, at, alone), (clip, []))
-            job[1].append((finding.__name__, unit))
-    families, turns = list(dict.fromkeys(unit.family for _, _, unit in asked)), Counter()
-
-    def place(job: tuple[Clip, list[tuple[str, Unit]]]) -> tuple[int, int]:
-        family = families.index(job[1][0][1].family)
-        turns[job[0].name, family] += 1
-        return -family, turns[job[0].name, family]
-
+            if (key := (clip.name, unit.model, at, alone)) not in together:
+                turns[clip.name] += 1
+                together[key] = (-families.index(unit.family), turns[clip.name]), clip, []
+            together[key][2].append((finding.__name__, unit))
     own = all(FAMILIES[u.family].__module__.startswith(__package__) for _, _, u in asked if u.family != PLANTED)
     workers = int(min(torch.get_num_threads(), len(together) / 2, free_bytes() / MEMORY))
     if own and workers > 1:
@@ -113,7 +110,7 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
         processes = parallel_config("loky", n_jobs=workers, inner_max_num_threads=1)
         with warnings.catch_warnings(), processes, environment(TQDM_DISABLE="1"):
             warnings.filterwarnings("ignore", "A worker stopped")  # a worker that has grown is replaced
-            jobs = (delayed(_work)(*job, what, settings) for job in sorted(together.values(), key=place))
+            jobs = (delayed(_work)(*job[1:], what, settings) for job in sorted(together.values(), key=itemgetter(0)))
             done = Parallel(return_as="generator_unordered")(jobs)
             for _ in tqdm(done, "measuring", len(together), leave=False, unit="job", disable=not progress):
                 pass

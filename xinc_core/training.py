@@ -114,10 +114,7 @@ def fit(
     state = _Run(model, recipe, frames.to(device), encoder, key, path)
     state.resume()
     _loop(state, seed, progress)
-    if checkpoint is True:
-        path.unlink(missing_ok=True)
-    else:
-        state.save()
+    path.unlink(missing_ok=True) if checkpoint is True else state.save()
     if not kind.for_video:
         model.frame = frame
     model.fitted_to = clip.checksum

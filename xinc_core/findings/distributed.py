@@ -109,13 +109,13 @@ def _thresholds(layer: LayerMaps, shares: Sequence[float], within: float = 1e-4)
     their upper 20 bits (steps of 0.02 %); where such a step holds more than ``within`` of the total, another one sums it by
     the lower bits.
     """
-    sums = _by_upper_bits(layer)
+    sums = _by_bits(layer)
     total, reached = sums.sum(), sums.flip(0).cumsum(0).flip(0)  # the sum of everything at or above each step
     found = torch.zeros(len(shares), dtype=torch.float64)
     for i, share in enumerate(shares):
         step, lower = int((reached >= share * total).nonzero()[-1]) if total > 0 else 0, 0
         if sums[step] > within * total:
-            fine = _by_lower_bits(layer, step)
+            fine = _by_bits(layer, step)
             held = reached[step] - sums[step] + fine.flip(0).cumsum(0).flip(0)
             at = (held >= share * total).nonzero()
             lower = int(at[-1]) if len(at) else 0
@@ -124,25 +124,17 @@ def _thresholds(layer: LayerMaps, shares: Sequence[float], within: float = 1e-4)
     return found
 
 
-def _by_upper_bits(layer: LayerMaps) -> Tensor:
-    """Sums of the |C| that share their upper 20 bits, (2^20,) float64."""
-    sums = torch.zeros(1 << 31 - LOWER, dtype=torch.float64)
+def _by_bits(layer: LayerMaps, of: int | None = None) -> Tensor:
+    """Sums of the |C| that share their upper 20 bits, (2^20,) float64; or of one such step by their lower 11 bits, (2^11,)."""
+    sums = torch.zeros(1 << (31 - LOWER if of is None else LOWER), dtype=torch.float64)
     for _, maps in layer.tiles("distribution of contributions"):
         for _, values in maps:
             values = values.flatten().float().cpu()
             step = values.view(torch.int32) >> LOWER
-            first, last = step.min(), step.max()
-            sums[first : last + 1] += torch.bincount(step - first, values)
-    return sums
-
-
-def _by_lower_bits(layer: LayerMaps, step: int) -> Tensor:
-    """Sums of the |C| of one step by their lower 11 bits, (2^11,) float64."""
-    sums = torch.zeros(1 << LOWER, dtype=torch.float64)
-    for _, maps in layer.tiles("distribution of contributions"):
-        for _, values in maps:
-            values = values.flatten().float().cpu()
-            bits = values.view(torch.int32)
-            inside = bits >> LOWER == step
-            sums += torch.bincount(bits[inside] & (1 << LOWER) - 1, values[inside], 1 << LOWER)
+            if of is not None:
+                values = values[step == of]
+                step = values.view(torch.int32) & (1 << LOWER) - 1
+            if len(values):
+                first, last = step.min(), step.max()
+                sums[first : last + 1] += torch.bincount(step - first, values)
     return sums

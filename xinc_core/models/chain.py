@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -39,20 +40,8 @@ class _Part:
 
     @property
     def activation(self):
-        one = self.activations[0] if self.activations else identity
-        return _Then(tuple(self.activations)) if len(self.activations) > 1 else one
-
-
-@dataclass(frozen=True)
-class _Then:
-    """Pointwise functions one after another."""
-
-    functions: tuple
-
-    def __call__(self, x: Tensor) -> Tensor:
-        for function in self.functions:
-            x = function(x)
-        return x
+        functions = tuple(self.activations) or (identity,)
+        return functions[0] if len(functions) == 1 else lambda x: reduce(lambda value, then: then(value), functions, x)
 
 
 def chain(module: nn.Module, size: tuple[int, int] | None = None, codes: Tensor | None = None, frame: int = 0) -> Chain:
@@ -157,9 +146,7 @@ def _parts(module: nn.Module) -> list[_Part]:
             if parts and isinstance(m, nn.Linear) != isinstance(parts[0].module, nn.Linear):
                 raise ValueError(f"{name} is a {type(m).__name__} among others; a chain is of Linear or of Conv2d layers")
             if any(m is part.module for part in parts):
-                raise ValueError(
-                    f"{name} is a layer that was there before; neurons of shared weights paint in two places at once"
-                )
+                raise ValueError(f"{name} was there before; neurons of shared weights paint in two places at once")
             if "weight" not in m._parameters:
                 raise ValueError(f"the weights of {name} are computed from others; bake them in before tracing")
             if isinstance(m, nn.Conv2d):
