@@ -247,7 +247,7 @@ def test_a_killed_trace_leaves_no_file_and_no_rest(tmp_path):
     words = ["trace", "nerv-courtyard", "--layer", "block3", "--what", "maps", "-o", tmp_path / "maps.npz"]
     process = started(*words)
     end = time.monotonic() + 60
-    while not (tmp_path / ".maps.npz.parts" / "maps.npy").exists() and time.monotonic() < end:
+    while not (tmp_path / ".maps.npz.maps").exists() and time.monotonic() < end:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
