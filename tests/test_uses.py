@@ -147,8 +147,8 @@ def test_a_curve_is_the_psnr_of_the_pruned_network(model, clip):
     name = canvas.layers[-2]
     traced, target = canvas[name].traced, clip.frames[canvas.frame]
     order = torch.randperm(len(canvas[name]))
-    curve = compression.deletion(traced.layers, traced.inputs[0], order, target[None], (0.25, 1.0))
-    for value, share in zip(curve, (0.25, 1.0)):
+    curve = compression.deletion(traced.layers, traced.inputs[0], order, target[None], (0.25, 1.0), canvas.image[None])
+    for value, share in zip(curve, (0, 0.25, 1.0)):
         bare = compression.pruned(model, {name: order[: round(share * len(order))]})
         assert float(value) == pytest.approx(xc.psnr(render(bare, canvas.frame), target).item(), abs=1e-3)
 

@@ -70,13 +70,16 @@ def pruned(model: nn.Module, gone: dict[str, Tensor]) -> nn.Module:
     return other
 
 
-def deletion(layers: Sequence[Layer], x: Tensor, order: Tensor, targets: Tensor, shares: Sequence[float]) -> Tensor:
-    """PSNR in dB with the first so many neurons of an order set to zero: (len(shares),).
+def deletion(
+    layers: Sequence[Layer], x: Tensor, order: Tensor, targets: Tensor, shares: Sequence[float], whole: Tensor
+) -> Tensor:
+    """PSNR in dB with the first so many neurons of an order set to zero: (len(shares) + 1,), none removed first.
 
-    layers : the layer and those after it; x : (B, c_in, h, w), its input on B frames; targets : (B, 3, H, W).
+    layers : the layer and those after it; x : (B, c_in, h, w), its input on B frames; targets : (B, 3, H, W); whole : what all
+    neurons paint, (B, 3, H, W), as the trace has it.
     """
     first, *later = layers
-    found = []
+    found = [psnr(whole.clamp(0, 1), targets.to(whole))]
     for share in shares:
         left = first.without(order[: round(share * len(order))])
         found.append(psnr(run([left, *later], x).clamp(0, 1), targets.to(x)))

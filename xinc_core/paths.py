@@ -1,7 +1,9 @@
-"""Where the project keeps its files, and how it writes them."""
+"""Where the project keeps its files, how it writes them, and under which keys."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -66,6 +68,11 @@ def locked(path: str | Path, shared: bool = False, wait: bool = True) -> Iterato
     with Path(path).open("a+") as file:  # readable too: a network file system wants that of a shared lock
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         yield file
+
+
+def digest(facts) -> str:
+    """SHA-256 of plain values, in hex: the key under which what they lead to is kept."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def replace_file(path: str | Path, write: Callable[[Path], object]) -> None:

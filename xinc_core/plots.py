@@ -80,6 +80,7 @@ def save(fig: plt.Figure, name: str, photo: bool = True) -> plt.Figure:
     The PNG has a palette of 128 colours: a quarter of the size, and no difference to the eye. A notebook shows it at half size.
     """
     folder, stream = figures(), io.BytesIO()
+    fig.draw_without_rendering()  # ticks change with the first layout; the second one makes room for them
     fig.savefig(stream, format="png", pil_kwargs={"compress_level": 1})
     drawn = Image.open(stream).convert("RGB")
     picture = drawn.quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=2 if photo else 0)

@@ -30,7 +30,6 @@ from tqdm.auto import tqdm
 from .canvas import Canvas, trace
 from .checkpoints import find_model, load_model, model_name, read_header
 from .clips import Clip
-from .findings.explained import sums_at
 from .findings.planted import planted
 from .findings.scene import Scene, View
 from .findings.verdicts import KEYS, PLANTED
@@ -98,7 +97,7 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
     for finding, clip, unit in asked:
         if not is_stored(*_kept(finding, clip, unit, what)):
             alone = None if what == "measure" else unit.rule
-            at = None if unit.model in linked and not alone else unit.frame
+            at = None if unit.model in linked else unit.frame
             if (key := (clip.name, unit.model, at, alone)) not in together:
                 turns[clip.name] += 1
                 together[key] = (-families.index(unit.family), turns[clip.name]), clip, []
@@ -121,7 +120,7 @@ def _work(clip: Clip, units: list[tuple[str, Unit]], what: str, settings: dict[s
     with environment(**settings):
         for finding, unit in sorted(units, key=lambda one: (one[1].variant, one[1].rule, one[1].frame)):
             _measured(importlib.import_module(finding), clip, unit, what)
-    for kept in (_canvas, _truths, sums_at):
+    for kept in (_canvas, _truths):
         kept.cache_clear()
 
 

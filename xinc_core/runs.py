@@ -30,7 +30,7 @@ from .datasets import open_clip, video_of
 from .findings import join_findings
 from .masks import load_masks
 from .models import family as family_class
-from .paths import environment, locked, replace_file
+from .paths import digest, environment, locked, replace_file
 from .plans import PROFILES, WOULD_ADD, Plan, fit_name
 from .quality import evaluate
 from .study import Notebook, chosen_notebooks, execute_for
@@ -182,13 +182,13 @@ def _digest(source: str) -> str:
     """SHA-256 of a file, or of a folder's file names and contents; a shipped clip or a dataset's is known by its checksum."""
     if source in list_clips() or video_of(source):
         return open_clip(source).checksum
-    path, digest = Path(source), hashlib.sha256()
+    path, read = Path(source), hashlib.sha256()
     for file in [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file()):
-        digest.update(file.name.encode() if path.is_dir() else b"")
+        read.update(file.name.encode() if path.is_dir() else b"")
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+                read.update(block)
+    return read.hexdigest()
 
 
 def fit_network(plan: Plan, clip: Clip, family: str, seed: int, mirrored: bool, progress: bool = False) -> float:
@@ -218,7 +218,7 @@ def run_notebook(plan: Plan, clip: Clip, notebook: Notebook, parameters: dict | 
     target = plan.out / "notebooks" / notebook.path.name
     models = [read_header(p) for p in sorted((plan.out / "models").glob("*.safetensors"))]
     key = [notebook.path.read_text(), asked, models, clip.checksum, _version()]
-    execute_for(notebook, target, asked, clip.name, hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest())
+    execute_for(notebook, target, asked, clip.name, digest(key))
 
 
 def own_parameters(plan: Plan, clip: Clip) -> dict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import zlib
 from collections.abc import Callable, Sequence
@@ -13,15 +12,15 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from .paths import locked, replace_file, results
+from .paths import digest, locked, replace_file, results
 
 
 def remembered(finding: str, clip: str, label: str, key: dict, compute: Callable[[], dict]) -> dict:
     """What is stored under this label and key; computed and stored where it is missing or stale."""
-    path, digest = results() / f"{finding}-{clip}.json", _digest(key)
+    path, version = results() / f"{finding}-{clip}.json", digest(key)[:16]
     entry = _read(path).get(label)
-    if entry is None or entry["key"] != digest:
-        entry = dict(key=digest, value={a: {k: _packed(v) for k, v in found.items()} for a, found in compute().items()})
+    if entry is None or entry["key"] != version:
+        entry = dict(key=version, value={a: {k: _packed(v) for k, v in found.items()} for a, found in compute().items()})
         with locked(path.parent / ".lock"):  # another process may have stored its own meanwhile, or be about to
             store = _read(path) | {label: entry}
             replace_file(path, lambda f: f.write_text(_written(store)))
@@ -31,7 +30,7 @@ def remembered(finding: str, clip: str, label: str, key: dict, compute: Callable
 def is_stored(finding: str, clip: str, label: str, key: dict) -> bool:
     """Whether ``remembered`` would find it."""
     entry = _read(results() / f"{finding}-{clip}.json").get(label)
-    return entry is not None and entry["key"] == _digest(key)
+    return entry is not None and entry["key"] == digest(key)[:16]
 
 
 def leave_out(finding: str, clip: str, labels: set[str], names: Sequence[str]) -> None:
@@ -47,10 +46,6 @@ def leave_out(finding: str, clip: str, labels: set[str], names: Sequence[str]) -
         with locked(path.parent / ".lock"):
             store = {label: without(label, entry) for label, entry in _read(path).items()}
             replace_file(path, lambda f: f.write_text(_written(store)))
-
-
-def _digest(key: dict) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> dict:

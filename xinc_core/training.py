@@ -7,8 +7,6 @@ depends on (seed, epoch) alone, so that an interrupted fit continues bit for bit
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 import signal
 import threading
@@ -27,7 +25,7 @@ from .clips import Clip
 from .models import Recipe, position
 from .models import family as family_class
 from .models import recipe as usual
-from .paths import replace_file
+from .paths import digest, replace_file
 
 COLLAPSE_DB = 8.0
 
@@ -107,14 +105,17 @@ def fit(
     except TypeError as error:
         raise ValueError(f"{family} has no such option: {str(error).split('() ')[-1]}") from None
     job = dict(family=family, clip=clip.checksum, frame=frame, seed=seed, recipe=asdict(recipe), config=asdict(config))
-    key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]
+    key = digest(job)[:16]
     path = Path(".cache/fits") / f"{key}.pt" if checkpoint is True else Path(checkpoint) if checkpoint else None
     model, encoder = _begun(family, config, seed)
     frames = clip.frames if kind.for_video else clip.frames[frame : frame + 1]
     state = _Run(model, recipe, frames.to(device), encoder, key, path)
     state.resume()
     _loop(state, seed, progress)
-    path.unlink(missing_ok=True) if checkpoint is True else state.save()
+    if checkpoint is True:
+        path.unlink(missing_ok=True)
+    else:
+        state.save()
     if not kind.for_video:
         model.frame = frame
     model.fitted_to = clip.checksum

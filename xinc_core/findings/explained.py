@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import combinations
 from math import factorial
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from ..maps import LayerMaps
 from ..regional import Regional
 from .scene import Scene
 
+_SUMS: WeakKeyDictionary[LayerMaps, dict] = WeakKeyDictionary()
 FLAT = 0.01  # maps whose deviation is below this share of their mean are counted, not scored
 
 
@@ -120,10 +122,12 @@ def sums_of(layer: LayerMaps, regions: Regions) -> Sums:
     return Sums(sums, squares, totals, layer.shape[1] * layer.shape[2])
 
 
-@lru_cache(maxsize=12)
 def sums_at(layer: LayerMaps, scene: Scene, frame: int) -> Sums:
-    """``sums_of`` all partitions of a frame; kept for the layers of two frames, because several findings ask for the same."""
-    return sums_of(layer, regions_of(scene, frame))
+    """``sums_of`` all partitions of a frame; kept as long as the layer is, because several findings ask for the same."""
+    kept = _SUMS.setdefault(layer, {})
+    if (scene, frame) not in kept:
+        kept[scene, frame] = sums_of(layer, regions_of(scene, frame))
+    return kept[scene, frame]
 
 
 def explained(total: Sums, regions: Regions, names: tuple[str, ...]) -> Tensor:

@@ -7,7 +7,7 @@ the last layer the picture is linear in the neurons, so only inner layers decide
 from __future__ import annotations
 
 import copy
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ..canvas import trace
 from ..compression import deletion, score
 from ..maps import LayerMaps
-from ..quality import psnr
 from .planted import white
 from .ranks import correlation, ranks
 from .scene import Scene, View
@@ -76,9 +75,8 @@ def pictures(view: View) -> dict[str, Tensor]:
     maps, target = view.layer, view.scene.clip.frames[view.frame]
     random = torch.Generator().manual_seed(0)
     orders = {"totals": maps.totals()} | {o: score(maps, o, random) for o in ("weight norm", "activation norm", "random")}
-    whole = psnr(view.pictures[0].clamp(0, 1).cpu(), target)[None]
-    curve = partial(deletion, maps.traced.layers, maps.traced.inputs[0], targets=target[None], shares=REMOVED)
-    return {n: torch.cat([whole, curve(s.cpu().argsort(descending=True))]) for n, s in orders.items()}
+    about = dict(x=maps.traced.inputs[0], targets=target[None], shares=REMOVED, whole=view.pictures[0][None])
+    return {n: deletion(maps.traced.layers, order=s.cpu().argsort(descending=True), **about) for n, s in orders.items()}
 
 
 def after_shuffling(model: nn.Module, scene: Scene, rule: str, frame: int) -> dict[str, dict[str, float]]:

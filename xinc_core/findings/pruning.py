@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..canvas import trace
 from ..compression import asked, deletion, least, pruned, scores, spread
-from ..quality import evaluate, psnr
+from ..quality import evaluate
 from ..training import refine
 from .scene import Scene
 from .verdicts import Claim, Condition
@@ -69,13 +69,13 @@ def _curves(model: nn.Module, scene: Scene, order: str, seed: int) -> dict[str, 
     clip, score = scene.clip, ranked(model, order, seed)
     canvases = [trace(model, f) for f in _held(model)]
     targets = torch.stack([clip.frames[c.frame] for c in canvases])
-    whole, found = psnr(torch.stack([c.image.clamp(0, 1).cpu() for c in canvases]), targets)[None], {}
+    whole, found = torch.stack([c.image for c in canvases]), {}
     for name in canvases[0].layers:
         traced = [c[name].traced for c in canvases]
         x = torch.cat([t.inputs[0] for t in traced])
-        found[name] = torch.cat([whole, deletion(traced[0].layers, x, score[name].cpu().argsort(), targets, SHARES)])
-    left = (pruned(model, least(score, share)) for share in SHARES)
-    return found | {model.family: torch.tensor([*whole, *(evaluate(network, clip, frames=_held(model)) for network in left)])}
+        found[name] = deletion(traced[0].layers, x, score[name].cpu().argsort(), targets, SHARES, whole)
+    after = [evaluate(pruned(model, least(score, share)), clip, frames=_held(model)) for share in SHARES]
+    return found | {model.family: torch.tensor([float(found[name][0]), *after])}
 
 
 @lru_cache(maxsize=16)

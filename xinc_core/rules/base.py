@@ -76,6 +76,7 @@ class Rule:
     def __init__(self, traced: Traced):
         self.traced = traced
         self.neurons = torch.arange(traced.layer.n_neurons)
+        self._buffers: dict = {}  # memory that the steps of a pass overwrite: fresh pages are dear
 
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
         """Contribution maps C_n(p), or their magnitudes Σ_c|·|, of these neurons inside a picture box: (k, h, w)."""
@@ -104,6 +105,7 @@ class Rule:
 
     def forget(self) -> None:
         """Give up what was kept for a pass over the layer."""
+        self._buffers = {}
 
     def floats_per_pixel(self) -> int:
         """Working memory of ``maps`` besides the maps: how many numbers per picture pixel; used to choose tiles."""

@@ -87,7 +87,6 @@ class FirstOrderKernels(Rule):
     def __init__(self, traced):
         super().__init__(traced)
         self._adjoint: Adjoint | None = None
-        self._buffers: dict = {}
         self._next: list[int] = []  # output channels that are asked for together
         self._own: tuple[Box, Tensor] | None = None
         self.together = traced.layer.c_in
@@ -131,7 +130,8 @@ class FirstOrderKernels(Rule):
         return natural.unflatten(1, (-1, scale)).unflatten(0, (-1, scale)).permute(1, 3, 0, 2)  # places, then cells
 
     def forget(self) -> None:
-        self._adjoint, self._own, self._buffers = None, None, {}
+        super().forget()
+        self._adjoint, self._own = None, None
 
     def floats_per_pixel(self) -> int:
         """What a pixel sees of the layer behind this one, in three colours; slopes and their copies; maps of one channel."""

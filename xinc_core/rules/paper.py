@@ -45,10 +45,6 @@ class PaperKernels(Rule):
 
     most_pixels = 2**18
 
-    def __init__(self, traced):
-        super().__init__(traced)
-        self._buffers: dict = {}
-
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
         planes, origin = self._planes(neurons, box)
         return crop(interleaved(planes), box, origin)
@@ -63,9 +59,6 @@ class PaperKernels(Rule):
     def order(self, box: Box) -> Tensor:
         natural = super().order(box)
         return natural.unflatten(1, (-1, self._phases)).permute(2, 0, 1) if self._aligned(box) else natural
-
-    def forget(self) -> None:
-        self._buffers = {}
 
     @property
     def _phases(self) -> int:
