@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -22,3 +24,9 @@ def free_bytes(device: torch.device | str = "cpu") -> float:
     except (OSError, ValueError):
         return free
     return min(free, limit)
+
+
+def give_back() -> None:
+    """Return memory that is no longer used to the system, where the C library holds on to it and can be told to let go."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

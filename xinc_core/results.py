@@ -33,7 +33,7 @@ from .clips import Clip
 from .findings.planted import planted
 from .findings.scene import Scene, View
 from .findings.verdicts import KEYS, PLANTED
-from .machine import free_bytes
+from .machine import free_bytes, give_back
 from .maps import CHANNELS
 from .models import FAMILIES, is_huge
 from .paths import environment
@@ -116,12 +116,13 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
 
 
 def _work(clip: Clip, units: list[tuple[str, Unit]], what: str, settings: dict[str, str]) -> None:
-    """In a process of its own: compute and store; then give up what was kept for it, since a process that grows is replaced."""
+    """In a process of its own: compute and store; then give back what was kept for it, since a process that grows is replaced."""
     with environment(**settings):
-        for finding, unit in sorted(units, key=lambda one: (one[1].variant, one[1].rule, one[1].frame)):
+        for finding, unit in sorted(units, key=lambda one: (one[1].variant, one[1].frame, one[1].rule)):
             _measured(importlib.import_module(finding), clip, unit, what)
-    for kept in (_canvas, _truths):
+    for kept in (_canvas, _traced, _truths):
         kept.cache_clear()
+    give_back()
 
 
 def drawn(
@@ -250,11 +251,16 @@ def _network(name: str, variant: str) -> nn.Module:
     return fresh
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _canvas(model: str, variant: str, rule: str, frame: int) -> Canvas:
-    """Kept, because findings that are measured together share what they sum up."""
-    canvas = trace(_network(model, variant), frame, rule)
+    """Kept, because findings that are measured together share what they sum up; the rules share the picture itself."""
+    canvas = _traced(model, variant.removesuffix("no bias").strip() or "trained", frame).with_rule(rule)
     return canvas.without_bias() if variant.endswith("no bias") else canvas
+
+
+@lru_cache(maxsize=2)
+def _traced(model: str, variant: str, frame: int) -> Canvas:
+    return trace(_network(model, variant), frame)
 
 
 @lru_cache

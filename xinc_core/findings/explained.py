@@ -22,14 +22,15 @@ from ..regional import Regional
 from .scene import Scene
 
 _SUMS: WeakKeyDictionary[LayerMaps, dict] = WeakKeyDictionary()
+FEW = 192  # neurons of the sample on which nulls and planted effects are computed
 FLAT = 0.01  # maps whose deviation is below this share of their mean are counted, not scored
 
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Partitions of one frame side by side: member (P, R) indicators; which columns are whose; the picture's size."""
+    """Partitions of one frame side by side: the column of each pixel under each, (n_partitions, P); whose columns; the size."""
 
-    member: Tensor
+    labels: Tensor
     columns: dict[str, slice]
     size: tuple[int, int]
     _bases: dict = field(default_factory=dict)
@@ -38,22 +39,22 @@ class Regions:
     def of(cls, labels: dict[str, Tensor]) -> Regions:
         parts, columns, start = [], {}, 0
         for name, numbers in labels.items():
-            parts.append(F.one_hot(numbers.flatten()))
-            columns[name] = slice(start, start := start + parts[-1].shape[1])
-        return cls(torch.cat(parts, 1).float(), columns, tuple(numbers.shape))
-
-    @cached_property
-    def labels(self) -> Tensor:
-        """The column of each pixel under each partition, (n_partitions, P)."""
-        return torch.stack([self.member[:, own].argmax(1) + own.start for own in self.columns.values()])
+            parts.append(numbers.flatten() + start)
+            columns[name] = slice(start, start := start + int(numbers.max()) + 1)
+        return cls(torch.stack(parts), columns, tuple(numbers.shape))
 
     @cached_property
     def areas(self) -> Tensor:
-        return self.member.sum(0, dtype=torch.float64)
+        return torch.bincount(self.labels.flatten()).double()
+
+    @property
+    def member(self) -> Tensor:
+        """Indicators, (P, R); not kept, because they take more memory than all that is made of them."""
+        return torch.zeros(self.labels.shape[1], len(self.areas)).scatter_(1, self.labels.T, 1)
 
     @cached_property
     def gram(self) -> Tensor:
-        return (self.member.T @ self.member).double()  # counts: exact in float32
+        return ((member := self.member).T @ member).double()  # counts: exact in float32
 
     def index(self, names: Sequence[str]) -> Tensor:
         """The columns of these partitions."""
@@ -97,36 +98,48 @@ def regions_of(scene: Scene, frame: int) -> Regions:
 
 @dataclass(frozen=True)
 class Sums:
-    """What a layer's maps amount to: sums (n, R) of |C| over regions; squares (n,) Σ C²; totals (n,) Σ |C|; pixels HW."""
+    """What a layer's maps amount to: sums (n, R) of |C| over regions; squares (n,) Σ C²; totals (n,) Σ |C|; pixels HW.
+
+    few : (k, H, W), |C| of a sample of at most ``FEW`` neurons, which were kept while they passed.
+    """
 
     sums: Tensor
     squares: Tensor
     totals: Tensor
     pixels: int
+    few: Tensor | None = None
 
     def of(self, which: Tensor) -> Sums:
         """Some of the neurons."""
         return Sums(self.sums[which], self.squares[which], self.totals[which], self.pixels)
 
 
-def sums_of(layer: LayerMaps, regions: Regions) -> Sums:
-    """Region sums, squares and totals in one pass, all partitions at once."""
-    sums = torch.zeros(len(layer), regions.member.shape[1], dtype=torch.float64)
+def sums_of(layer: LayerMaps, regions: Regions, keep: bool = False) -> Sums:
+    """Region sums, squares and totals in one pass, all partitions at once; ``keep`` a sample of the maps as well."""
+    sums = torch.zeros(len(layer), len(regions.areas), dtype=torch.float64)
     squares, totals = torch.zeros(2, len(layer), dtype=torch.float64)
+    chosen = layer.sample(max(1, FEW // layer.traced.layer.c_in)).neurons[:FEW] if keep else layer.neurons[:0]
+    place = torch.full((len(layer),), -1)
+    place[torch.isin(layer.neurons, chosen)] = torch.arange(len(chosen))
+    few = torch.zeros(len(chosen), layer.shape[1] * layer.shape[2])
     for pixels, maps in layer.tiles("region sums"):
         over = Regional(regions.labels[:, pixels], sums.shape[1], like=layer.traced.x)
+        part = few.new_empty(len(chosen), len(pixels))
         for neurons, values in maps:
+            if (mine := place[neurons] >= 0).any():
+                part[place[neurons[mine]]] = values[mine].to(part)
             sums[neurons] += over(values).cpu()
             totals[neurons] += values.sum(1).double().cpu()
             squares[neurons] += values.square_().sum(1).double().cpu()
-    return Sums(sums, squares, totals, layer.shape[1] * layer.shape[2])
+        few[:, pixels.min() : pixels.max() + 1] = part.index_select(1, pixels.argsort())  # a tile is a band of rows
+    return Sums(sums, squares, totals, few.shape[1], few.unflatten(1, layer.shape[1:]))
 
 
 def sums_at(layer: LayerMaps, scene: Scene, frame: int) -> Sums:
     """``sums_of`` all partitions of a frame; kept as long as the layer is, because several findings ask for the same."""
     kept = _SUMS.setdefault(layer, {})
     if (scene, frame) not in kept:
-        kept[scene, frame] = sums_of(layer, regions_of(scene, frame))
+        kept[scene, frame] = sums_of(layer, regions_of(scene, frame), keep=True)
     return kept[scene, frame]
 
 

@@ -53,15 +53,13 @@ CASES = {
         "position": False,
     },
 }
-FEW = 192  # neurons of the sample on which nulls and planted effects are computed
 
 
 def measure(view: View) -> dict[str, float]:
     """All of section 5 for one layer: medians over neurons, ratios of sums over the scored ones, nulls."""
-    layer, regions = view.layer, regions_of(view.scene, view.frame)
+    regions = regions_of(view.scene, view.frame)
     step = -(-16 // view.stride) * view.stride  # shifts keep the lattice of the network's sub-pixels
-    few = layer.sample(max(1, FEW // layer.traced.layer.c_in)).tensor().abs()[:FEW]
-    total = sums_at(layer, view.scene, view.frame)
+    few = (total := sums_at(view.layer, view.scene, view.frame)).few
     result = {f"selectivity_{_slug(n)}": _median(v) for n, v in selectivity(total, regions).items()}
     result |= explained_shares(total, regions)
     own, moved = sums_of(planted(few), regions), {}
