@@ -54,7 +54,7 @@ def test_the_calibration_comes_out_right(finding, claim):
 
     Motion is tried on a real clip: where nothing but motion changes the picture, the two cannot be told apart.
     """
-    needed = {objects: [selectivity, objects], selectivity: [selectivity, twin]}.get(finding, [finding])
+    needed = {selectivity: [selectivity, twin]}.get(finding, [finding])
     clip = xc.load_clip("courtyard" if finding is motion else "shapes")
     table = results.measure(needed, clip, [], [], [], progress=False)
     trials = verdicts.calibrated(table, claim, finding.CASES[claim.finding])
@@ -87,21 +87,19 @@ class Painting(Chain):
         return self.maps[int((code * len(self.maps)).round())][None]
 
 
-def state(finding, claim, paintings, frame, rule, scene, also=()):
+def state(finding, claim, paintings, frame, rule, scene):
     """The claim on several hand-made networks, as fits with different seeds."""
-    rows = []
-    for module in (finding, *also):
-        found = []
-        for seed, maps in enumerate(paintings):
-            canvases = [xc.trace(Painting(maps), frame + o, rule) for o in module.OFFSETS]
-            layers = tuple(canvas["l1"] for canvas in canvases)
-            found.append((seed, module.measure(View(layers, tuple(c.image for c in canvases), scene, frame))))
-        if module is groups:
-            across = groups.across(dict(found))
-            found += [(seed, across[str(seed)]) for seed, _ in found]
-        for seed, values in found:
-            about = dict(clip="shapes", family="x", seed=seed, rule=rule, variant="trained", frame=frame, layer="l1")
-            rows += [about | dict(statistic=k, value=v) for k, v in values.items() if isinstance(v, float)]
+    rows, found = [], []
+    for seed, maps in enumerate(paintings):
+        canvases = [xc.trace(Painting(maps), frame + o, rule) for o in finding.OFFSETS]
+        layers = tuple(canvas["l1"] for canvas in canvases)
+        found.append((seed, finding.measure(View(layers, tuple(c.image for c in canvases), scene, frame))))
+    if finding is groups:
+        across = groups.across(dict(found))
+        found += [(seed, across[str(seed)]) for seed, _ in found]
+    for seed, values in found:
+        about = dict(clip="shapes", family="x", seed=seed, rule=rule, variant="trained", frame=frame, layer="l1")
+        rows += [about | dict(statistic=k, value=v) for k, v in values.items() if isinstance(v, float)]
     return claim.state(verdicts.per_fit(pd.DataFrame(rows)), planted=True)
 
 
@@ -161,8 +159,8 @@ def test_neurons_that_follow_one_object_through_trace(scene, rule):
         parts = (scene.partitions[name].labels[t] for name in ("RGB", "Gabor", "Gabor (paper)"))
         return sum(painted_by(labels, 40, seed + 9 * i) for i, labels in enumerate(parts))
 
-    assert state(objects, claim, moving(follower), T, rule, scene, also=[selectivity]) is False
-    assert state(objects, claim, moving(colourist), T, rule, scene, also=[selectivity]) is True
+    assert state(objects, claim, moving(follower), T, rule, scene) is False
+    assert state(objects, claim, moving(colourist), T, rule, scene) is True
 
 
 @pytest.fixture(scope="module")

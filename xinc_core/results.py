@@ -39,7 +39,7 @@ from .models import FAMILIES, is_huge
 from .paths import environment
 from .store import is_stored, leave_out, remembered
 from .training import untrained
-from .units import Unit, available, trials_of, units_of
+from .units import Unit, available, offsets_of, trials_of, units_of
 
 MEMORY = 2e9  # bytes that a process of measuring may take
 _SCENES: dict[str, Scene] = {}
@@ -158,7 +158,9 @@ def embedding(finding: ModuleType, clip: Clip, label: str, vectors: np.ndarray) 
 
 def canvases(finding: ModuleType, unit: Unit) -> tuple[Canvas, ...]:
     """The network's canvases at the unit's frame and the finding's offsets from it; then the twin's, or the truth."""
-    found = tuple(_canvas(unit.model, unit.variant, unit.rule, unit.frame + offset) for offset in finding.OFFSETS)
+    model = load_model(unit.model)
+    offsets = offsets_of(finding, model.config.n_frames if model.for_video else 1)
+    found = tuple(_canvas(unit.model, unit.variant, unit.rule, unit.frame + offset) for offset in offsets)
     if getattr(finding, "TWIN", False):
         found += (trace(load_model(f"{unit.model}-flip"), unit.frame, unit.rule),)
     return found + (_truths(unit.model, unit.frame) if getattr(finding, "TRUTH", False) else ())
@@ -206,7 +208,7 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
 def _planted(finding: ModuleType, clip: Clip, unit: Unit) -> dict[str, dict]:
     """The finding on planted maps."""
     scene, frame = scene_of(clip), unit.frame
-    pictures = tuple(clip.frames[frame + offset] for offset in finding.OFFSETS)
+    pictures = tuple(clip.frames[frame + offset] for offset in offsets_of(finding, len(clip)))
     cases = finding.plant(scene, frame, unit.seed).items()
     return {case: finding.measure(View(tuple(map(planted, maps)), pictures, scene, frame)) for case, maps in cases}
 

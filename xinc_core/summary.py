@@ -21,7 +21,7 @@ MEASURED = {
     "03": (("distributed",), ("distributed",)),
     "04": (("edges",), ("edges",)),
     "05": (("selectivity", "twin"), ("selectivity",)),
-    "06": (("selectivity", "objects"), ("objects",)),
+    "06": (("objects",), ("objects",)),
     "07": (("motion",), ("motion",)),
     "08": (("groups",), ("groups",)),
     "09": (("faithfulness",), ("faithfulness",)),

@@ -44,7 +44,7 @@ def units_of(finding: ModuleType, clip: Clip, families, seeds, rules, most: int 
         for number, seed in enumerate(available(clip, family, seeds)):
             model = load_model(model_name(family, clip.name, seed))
             check_clip(model, clip)
-            if not model.for_video and (len(finding.OFFSETS) > 1):
+            if not model.for_video and len(offsets_of(finding, 1)) > 1:
                 continue
             twin = getattr(finding, "TWIN", False)
             if twin and not find_model(f"{model_name(family, clip.name, seed)}-flip"):
@@ -55,6 +55,11 @@ def units_of(finding: ModuleType, clip: Clip, families, seeds, rules, most: int 
                 for variant in _variants(finding, rule):
                     for frame in frames if variant == "trained" else frames[:1]:
                         yield Unit(clip.name, family, seed, rule, variant, frame)
+
+
+def offsets_of(finding: ModuleType, n_frames: int) -> tuple[int, ...]:
+    """At which frames around its own a finding looks; one that takes STILLS does with the one picture where there is no other."""
+    return (0,) if n_frames == 1 and getattr(finding, "STILLS", False) else finding.OFFSETS
 
 
 def _variants(finding: ModuleType, rule: str) -> Iterator[str]:
@@ -72,7 +77,7 @@ def _variants(finding: ModuleType, rule: str) -> Iterator[str]:
 def _frames(finding: ModuleType, clip: Clip, most: int) -> list[int]:
     """Frames on which a finding can be measured; if they are too many, from the middle of the clip."""
     frames = getattr(finding, "FRAMES", None) or pairs(len(clip))
-    frames = [t for t in frames if all(0 <= t + o < len(clip) for o in finding.OFFSETS)]
+    frames = [t for t in frames if all(0 <= t + o < len(clip) for o in offsets_of(finding, len(clip)))]
     return list(frames) if most >= len(frames) else list(frames[(len(frames) - most) // 2 :][:most])
 
 

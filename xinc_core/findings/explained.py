@@ -14,7 +14,6 @@ from math import factorial
 from weakref import WeakKeyDictionary
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..maps import LayerMaps

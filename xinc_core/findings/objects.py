@@ -1,7 +1,8 @@
-"""Finding: what instances receive over time, and whether neurons follow them. METHOD section 6.
+"""Finding: whether neurons care about instances, and follow them over time. METHOD sections 5 and 6.
 
-Persistence is the correlation over neurons of the signed δ = (A − E)/E of an instance at t with that of an instance at t + 5. A
-neuron that follows an object keeps its δ there; but so does one that holds on to a colour, hence the size-matched colours.
+Instances differ in colour, edges and place; what counts is what they explain of a map beyond these. Persistence is the
+correlation over neurons of the signed δ = (A − E)/E of an instance at t with that of an instance at t + 5. A neuron that
+follows an object keeps its δ there; but so does one that holds on to a colour, hence the size-matched colours.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from ..canvas import trace
-from .explained import regions_of, sums_at
-from .planted import painted_by, white
+from .explained import Sums, adjusted, explained, regions_of, scored, shifted_sums, sums_at, sums_of
+from .planted import painted_by, planted, white
 from .scene import MOVING, Scene, View
-from .selectivity import COLOR, THINGS
+from .selectivity import COLOR, EDGES, GRID, MOVED, THINGS
 from .verdicts import Claim, Condition
 
-NAME, VERSION, OFFSETS, NEEDS_MASKS, SAMPLED = "objects", 1, (0, 5), True, True
+NAME, VERSION, OFFSETS, STILLS, NEEDS_MASKS, SAMPLED = "objects", 2, (0, 5), True, True, True
 BOUNDS = (("instances_last", "planted_instances_last"), ("instances_last", "null_instances_last"))
 BOUNDS += (("persistence_same", "persistence_colour"),)
 DECIDES = tuple(Condition(*bound, above=False) for bound in BOUNDS)
@@ -28,6 +29,37 @@ CASES = {"no_object_semantics": {"colour and texture": True, "one object each": 
 
 
 def measure(view: View) -> dict[str, float]:
+    """What instances add to what explains the maps; in a video also how long the neurons hold on to them."""
+    return added(view) | (persistence(view) if len(view.layers) > 1 else {})
+
+
+def added(view: View) -> dict[str, float]:
+    """What instances add to colour, edges and grid: as it is, with one instance doubled in every map, with shifted masks."""
+    regions, few = regions_of(view.scene, view.frame), sums_at(view.layer, view.scene, view.frame).few
+    before, things = (COLOR, EDGES, GRID), regions.columns[THINGS]
+    if things.stop - things.start < 2:  # nothing but "other"
+        return {}
+
+    def gain(sums: Sums) -> Tensor:
+        return explained(sums, regions, (*before, THINGS)) - explained(sums, regions, before)
+
+    own = sums_of(planted(few), regions)
+    number = things.start + 1 + torch.arange(len(few)) % (things.stop - things.start - 1)
+    doubled = sums_of(planted(few * (1 + regions.member[:, number].T.view_as(few))), regions)
+    mine, null, step = own.of(scored(own)), [], view.step
+    if step:
+        fixed, without = mine.sums[:, regions.index(before)], explained(mine, regions, before).mean()
+        moved = shifted_sums(few, regions.by_frequency((THINGS,), step), step)[:, scored(own)]
+        for shift, inverse, rank in regions.shifted_bases(before, THINGS, step, 40):
+            null.append(float(adjusted(torch.cat([fixed, moved[shift]], 1), mine, inverse, rank).mean() - without))
+    return dict(
+        instances_last=float(gain(mine).mean()),
+        planted_instances_last=float(gain(doubled.of(scored(doubled))).mean()),
+        null_instances_last=float(np.quantile(null, 0.975)) if null else float("nan"),
+    )
+
+
+def persistence(view: View) -> dict[str, float]:
     """Persistence of instances, of different instances, of moving ones, and of colour clusters of the instances' sizes."""
     now, later = (signed(view, n) for n in (0, 1))
     both = sorted(now[THINGS].keys() & later[THINGS].keys())
@@ -75,13 +107,12 @@ def over_time(model: nn.Module, scene: Scene, layer: str, neurons: Sequence[int]
 
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
-    """Maps at both frames: painted by colour and texture; painted on one object each, wherever it is."""
+    """Maps at both frames, or the one there is: painted by colour and texture; painted on one object each, wherever it is."""
     cases = {"colour and texture": [], "one object each": []}
     things = scene.partitions[THINGS]
-    for offset in OFFSETS:
-        t = frame + offset
-        colour = scene.partitions[COLOR].labels[t]
-        cases["colour and texture"].append(painted_by(colour, 48, seed))
+    for t in range(frame, len(scene.clip), OFFSETS[1])[:2]:
+        looks = (scene.partitions[name].labels[t] for name in MOVED)
+        cases["colour and texture"].append(sum(painted_by(part, 48, seed + 50 * i) for i, part in enumerate(looks)))
         shown = things.labels[t]
         number = 1 + torch.arange(48) % max(1, things.n_regions - 1)
         cases["one object each"].append((shown == number[:, None, None]).float() + 0.3 * white(48, shown.shape, seed + t))

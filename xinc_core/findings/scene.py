@@ -37,6 +37,13 @@ class View:
     def layer(self) -> LayerMaps:
         return self.layers[0]
 
+    @property
+    def step(self) -> int:
+        """Pixels by which nulls shift the maps, so that the lattice of the network's sub-pixels stays in place; 0 where the
+        picture cannot be cut into such steps, and there is no null."""
+        step, size = -(-16 // self.stride) * self.stride, self.layer.shape[1:]
+        return step if all(n % step == 0 for n in size) and max(size) > step else 0
+
 
 class Scene:
     """A clip with its partitions, edges and optical flow, each computed once when asked for."""

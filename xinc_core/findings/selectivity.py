@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from itertools import combinations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from .verdicts import Claim, Condition
 
 NAME, VERSION, OFFSETS, SAMPLED = "selectivity", 1, (0,), True
 GRID, COLOR, EDGES, PAPERS_EDGES, THINGS, LATTICE = "grid", "RGB", "Gabor", "Gabor (paper)", "instances", "lattice"
+MOVED = (COLOR, EDGES, PAPERS_EDGES)  # the partitions against which maps are shifted
 CLAIMS = (
     Claim(
         "colour_and_edges_over_space",
@@ -58,21 +58,14 @@ CASES = {
 def measure(view: View) -> dict[str, float]:
     """All of section 5 for one layer: medians over neurons, ratios of sums over the scored ones, nulls."""
     regions = regions_of(view.scene, view.frame)
-    step = -(-16 // view.stride) * view.stride  # shifts keep the lattice of the network's sub-pixels
     few = (total := sums_at(view.layer, view.scene, view.frame)).few
     result = {f"selectivity_{_slug(n)}": _median(v) for n, v in selectivity(total, regions).items()}
     result |= explained_shares(total, regions)
-    own, moved = sums_of(planted(few), regions), {}
-    if all(n % step == 0 for n in few.shape[1:]) and few[0].numel() > step**2:  # else there is no null
-        names = tuple(n for n in (COLOR, EDGES, PAPERS_EDGES, THINGS) if n in regions.columns)
-        sums = shifted_sums(few, regions.by_frequency(names, step), step)
-        moved = dict(zip(names, sums.split([regions.columns[n].stop - regions.columns[n].start for n in names], -1)))
-        result |= shifted(own, moved, regions)
-    else:
-        result["r2_colour_edges"] = float(explained(total.of(scored(total)), regions, (COLOR, EDGES)).mean())
-    if THINGS in regions.columns and len(regions.index([THINGS])) > 1:  # not only "other"
-        result |= objects(few, own, moved.get(THINGS), regions, step)
-    return result
+    if step := view.step:
+        sums = shifted_sums(few, regions.by_frequency(MOVED, step), step)
+        moved = dict(zip(MOVED, sums.split([regions.columns[n].stop - regions.columns[n].start for n in MOVED], -1)))
+        return result | shifted(sums_of(planted(few), regions), moved, regions)
+    return result | dict(r2_colour_edges=float(explained(total.of(scored(total)), regions, (COLOR, EDGES)).mean()))
 
 
 def pictures(view: View, points: int = 101) -> dict[str, Tensor]:
@@ -84,16 +77,12 @@ def pictures(view: View, points: int = 101) -> dict[str, Tensor]:
 
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
-    """Maps painted by colour and texture together, by cells, by one object each, and by nothing."""
+    """Maps painted by colour and texture together, by cells, and by nothing."""
     colour, texture, cells = (scene.labels(n, frame) for n in (COLOR, PAPERS_EDGES, GRID))
     edges = scene.labels(EDGES, frame)
     mixed = painted_by(colour, 48, seed) + painted_by(texture, 48, seed + 50) + painted_by(edges, 48, seed + 70)
     cases = {"colour and texture": mixed, "cells": painted_by(cells, 48, seed)}
     cases["white noise"] = white(48, scene.clip.size, seed)
-    if scene.has_masks:
-        things = scene.labels(THINGS, frame)
-        number = 1 + torch.arange(48) % max(1, int(things.max()))
-        cases["one object each"] = (things == number[:, None, None]).float() + 0.3 * white(48, scene.clip.size, seed)
     return {name: (maps,) for name, maps in cases.items()}
 
 
@@ -128,7 +117,7 @@ def explained_shares(total: Sums, regions: Regions) -> dict[str, float]:
 def shifted(total: Sums, moved: dict[str, Tensor], regions: Regions) -> dict[str, float]:
     """Nulls: 97.5 % over all toroidal shifts of the maps against colours and edges; ``moved`` begins with no shift."""
     alive, result = total.totals > 0, {}
-    for name in (COLOR, EDGES, PAPERS_EDGES):
+    for name in MOVED:
         spread = _spread(moved[name][1:, alive], regions.areas[regions.columns[name]])
         result[f"null_selectivity_{_slug(name)}"] = _high(spread.nanmedian(1).values)
     kept = scored(total)
@@ -137,27 +126,6 @@ def shifted(total: Sums, moved: dict[str, Tensor], regions: Regions) -> dict[str
     result["null_r2_colour_edges"] = _high(null.mean(1))
     result["r2_colour_edges"] = float(explained(total.of(kept), regions, (COLOR, EDGES)).mean())
     return result
-
-
-def objects(few: Tensor, total: Sums, moved: Tensor | None, regions: Regions, step: int) -> dict[str, float]:
-    """What instances add to colour, edges and grid: as it is, with one instance doubled in every map, with shifted masks."""
-    before, after = (COLOR, EDGES, GRID), (COLOR, EDGES, GRID, THINGS)
-    things, mine = regions.columns[THINGS], total.of(scored(total))
-
-    def gain(sums: Sums) -> Tensor:
-        return explained(sums, regions, after) - explained(sums, regions, before)
-
-    number = things.start + 1 + torch.arange(len(few)) % max(1, things.stop - things.start - 1)
-    doubled = sums_of(planted(few * (1 + regions.member[:, number].T.view_as(few))), regions)
-    fixed, without, null = mine.sums[:, regions.index(before)], explained(mine, regions, before).mean(), []
-    for shift, inverse, rank in () if moved is None else regions.shifted_bases(before, THINGS, step, 40):
-        joined = torch.cat([fixed, moved[shift, scored(total)]], 1)
-        null.append(float(adjusted(joined, mine, inverse, rank).mean() - without))
-    return dict(
-        instances_last=float(gain(mine).mean()),
-        planted_instances_last=float(gain(doubled.of(scored(doubled))).mean()),
-        null_instances_last=float(np.quantile(null, 0.975)) if null else float("nan"),
-    )
 
 
 def _high(values: Tensor) -> float:
