@@ -87,12 +87,13 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
 
     The units of one network and frame stay together, because rules are compared with the same truth and findings share sums;
     so do all frames where a finding looks from one to another; pictures share nothing. The last families are the dearest and
-    come first, lest a process wait long for another at the end; clips take turns, lest all wait for one clip's partitions.
+    come first, planted maps last, lest a process wait long for another at the end; clips take turns, lest all wait for one
+    clip's partitions.
     Where little is missing, or a network's class is not the package's own, all is computed later, one by one.
     """
     frames = {(unit.model, unit.frame) for _, _, unit in asked}
     linked = {unit.model for f, _, unit in asked for o in f.OFFSETS if o and (unit.model, unit.frame + o) in frames}
-    families, turns = list(dict.fromkeys(unit.family for _, _, unit in asked)), Counter()
+    families, turns = list(dict.fromkeys([PLANTED, *(unit.family for _, _, unit in asked)])), Counter()
     together: dict[tuple, tuple[tuple[int, int], Clip, list[tuple[str, Unit]]]] = {}
     for finding, clip, unit in asked:
         if not is_stored(*_kept(finding, clip, unit, what)):

@@ -99,7 +99,7 @@ def regions_of(scene: Scene, frame: int) -> Regions:
 class Sums:
     """What a layer's maps amount to: sums (n, R) of |C| over regions; squares (n,) Σ C²; totals (n,) Σ |C|; pixels HW.
 
-    few : (k, H, W), |C| of a sample of at most ``FEW`` neurons, which were kept while they passed.
+    few : (k, H, W), |C| of a sample of at most ``FEW`` neurons, which were kept while they passed; chosen : (n,) which ones.
     """
 
     sums: Tensor
@@ -107,6 +107,7 @@ class Sums:
     totals: Tensor
     pixels: int
     few: Tensor | None = None
+    chosen: Tensor | None = None
 
     def of(self, which: Tensor) -> Sums:
         """Some of the neurons."""
@@ -117,21 +118,20 @@ def sums_of(layer: LayerMaps, regions: Regions, keep: bool = False) -> Sums:
     """Region sums, squares and totals in one pass, all partitions at once; ``keep`` a sample of the maps as well."""
     sums = torch.zeros(len(layer), len(regions.areas), dtype=torch.float64)
     squares, totals = torch.zeros(2, len(layer), dtype=torch.float64)
-    chosen = layer.sample(max(1, FEW // layer.traced.layer.c_in)).neurons[:FEW] if keep else layer.neurons[:0]
-    place = torch.full((len(layer),), -1)
-    place[torch.isin(layer.neurons, chosen)] = torch.arange(len(chosen))
-    few = torch.zeros(len(chosen), layer.shape[1] * layer.shape[2])
+    sample = layer.sample(max(1, FEW // layer.traced.layer.c_in)).neurons[:FEW] if keep else layer.neurons[:0]
+    place = (chosen := torch.isin(layer.neurons, sample)).cumsum(0) - 1
+    few = torch.zeros(len(sample), layer.shape[1] * layer.shape[2])
     for pixels, maps in layer.tiles("region sums"):
         over = Regional(regions.labels[:, pixels], sums.shape[1], like=layer.traced.x)
-        part = few.new_empty(len(chosen), len(pixels))
+        part = few.new_empty(len(sample), len(pixels))
         for neurons, values in maps:
-            if (mine := place[neurons] >= 0).any():
+            if (mine := chosen[neurons]).any():
                 part[place[neurons[mine]]] = values[mine].to(part)
             sums[neurons] += over(values).cpu()
             totals[neurons] += values.sum(1).double().cpu()
             squares[neurons] += values.square_().sum(1).double().cpu()
         few[:, pixels.min() : pixels.max() + 1] = part.index_select(1, pixels.argsort())  # a tile is a band of rows
-    return Sums(sums, squares, totals, few.shape[1], few.unflatten(1, layer.shape[1:]))
+    return Sums(sums, squares, totals, few.shape[1], few.unflatten(1, layer.shape[1:]), chosen)
 
 
 def sums_at(layer: LayerMaps, scene: Scene, frame: int) -> Sums:

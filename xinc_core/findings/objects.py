@@ -35,7 +35,7 @@ def measure(view: View) -> dict[str, float]:
 
 def added(view: View) -> dict[str, float]:
     """What instances add to colour, edges and grid: as it is, with one instance doubled in every map, with shifted masks."""
-    regions, few = regions_of(view.scene, view.frame), sums_at(view.layer, view.scene, view.frame).few
+    regions, total = regions_of(view.scene, view.frame), sums_at(view.layer, view.scene, view.frame)
     before, things = (COLOR, EDGES, GRID), regions.columns[THINGS]
     if things.stop - things.start < 2:  # nothing but "other"
         return {}
@@ -43,9 +43,9 @@ def added(view: View) -> dict[str, float]:
     def gain(sums: Sums) -> Tensor:
         return explained(sums, regions, (*before, THINGS)) - explained(sums, regions, before)
 
-    own = sums_of(planted(few), regions)
-    number = things.start + 1 + torch.arange(len(few)) % (things.stop - things.start - 1)
-    doubled = sums_of(planted(few * (1 + regions.member[:, number].T.view_as(few))), regions)
+    few, own, labels = total.few, total.of(total.chosen), view.scene.labels(THINGS, view.frame)
+    number = 1 + torch.arange(len(few)) % int(labels.max())
+    doubled = sums_of(planted(torch.where(labels == number[:, None, None], 2 * few, few)), regions)
     mine, null, step = own.of(scored(own)), [], view.step
     if step:
         fixed, without = mine.sums[:, regions.index(before)], explained(mine, regions, before).mean()

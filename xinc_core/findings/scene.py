@@ -51,6 +51,7 @@ class Scene:
     def __init__(self, clip: Clip):
         self.clip = clip
         self._flows: dict[int, Tensor] = {}
+        self._centroids: dict[tuple[int, int], np.ndarray | None] = {}
 
     @property
     def has_masks(self) -> bool:
@@ -105,8 +106,10 @@ class Scene:
 
     def centroid(self, segment: int, frame: int) -> np.ndarray | None:
         """(row, column) of an instance's mask in one frame; None where it is absent."""
-        pixels = (self.clip.labels[frame] == segment).nonzero()
-        return pixels.double().mean(0).numpy() if len(pixels) else None
+        if (segment, frame) not in self._centroids:
+            pixels = (self.clip.labels[frame] == segment).nonzero()
+            self._centroids[segment, frame] = pixels.double().mean(0).numpy() if len(pixels) else None
+        return self._centroids[segment, frame]
 
 
 def pairs(n_frames: int, most: int = 8) -> list[int]:

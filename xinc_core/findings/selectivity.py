@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .explained import Regions, Sums, adjusted, explained, regions_of, scored, shapley, shifted_sums, sums_at, sums_of
-from .planted import painted_by, planted, white
+from .planted import painted_by, white
 from .scene import Scene, View
 from .verdicts import Claim, Condition
 
@@ -58,13 +58,13 @@ CASES = {
 def measure(view: View) -> dict[str, float]:
     """All of section 5 for one layer: medians over neurons, ratios of sums over the scored ones, nulls."""
     regions = regions_of(view.scene, view.frame)
-    few = (total := sums_at(view.layer, view.scene, view.frame)).few
+    total = sums_at(view.layer, view.scene, view.frame)
     result = {f"selectivity_{_slug(n)}": _median(v) for n, v in selectivity(total, regions).items()}
     result |= explained_shares(total, regions)
     if step := view.step:
-        sums = shifted_sums(few, regions.by_frequency(MOVED, step), step)
+        sums = shifted_sums(total.few, regions.by_frequency(MOVED, step), step)
         moved = dict(zip(MOVED, sums.split([regions.columns[n].stop - regions.columns[n].start for n in MOVED], -1)))
-        return result | shifted(sums_of(planted(few), regions), moved, regions)
+        return result | shifted(total.of(total.chosen), moved, regions)
     return result | dict(r2_colour_edges=float(explained(total.of(scored(total)), regions, (COLOR, EDGES)).mean()))
 
 
