@@ -91,6 +91,16 @@ class Canvas:
         inputs, image = _received(chain[n:], self._inputs[n])
         return Canvas(chain, (*self._inputs[:n], *inputs), image, self.frame, self.rule, self.baseline)
 
+    def at(self, pixels: Tensor) -> Canvas:
+        """The same frame at some pixels alone, as a picture one row high; for networks whose neurons are columns.
+
+        pixels : (P,) row-major numbers. Raises ValueError where pixels see each other, as behind convolutions.
+        """
+        if any(layer.neurons != "columns" for layer in self._chain):
+            raise ValueError("pixels of a convolutional network cannot be looked at alone: they see their neighbours")
+        inputs = tuple(x.flatten(2)[:, :, None, pixels] for x in self._inputs)
+        return Canvas(self._chain, inputs, self.image.flatten(1)[:, None, pixels], self.frame, self.rule, self.baseline)
+
     def without_bias(self) -> Canvas:
         """The same canvas with the bias shares left out of the paper's maps: a convention, not a contribution."""
         layers = tuple(replace(layer, bias=None) for layer in self._chain)

@@ -20,7 +20,7 @@ from .ranks import Control, auc, correlation, rank_correlation, ranks
 from .scene import Scene, View
 from .verdicts import Claim, Condition
 
-NAME, VERSION, OFFSETS = "motion", 2, (-1, 0)
+NAME, VERSION, OFFSETS, SAMPLED = "motion", 3, (-1, 0), True
 DECIDES = (Condition("partial_flow", "time_null"), Condition("partial_flow", "partial_edges"))
 TOLD = ("rank_flow", "rank_edges", "auc_moving", "auc_moving_change", "auc_uncovered", "auc_uncovered_change")
 CLAIMS = (Claim("motion_dominates", DECIDES, TOLD, untrained_fails=True),)
