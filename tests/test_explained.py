@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from conftest import Chain, gaussian
 
+import xinc_core as xc
 from xinc_core.findings import explained, selectivity
 from xinc_core.findings.planted import painted_by, planted, white
+from xinc_core.models import identity
 
 
 @pytest.fixture
@@ -49,6 +52,26 @@ def test_region_sums_squares_and_totals_in_one_pass(regions, maps):
         assert torch.allclose(found.sums[:, columns].float(), want, rtol=1e-5), name
     assert torch.allclose(found.squares, maps.double().square().sum((1, 2)), rtol=1e-6)
     assert torch.allclose(found.totals, maps.double().sum((1, 2)), rtol=1e-6)
+
+
+def test_a_sample_of_the_maps_is_kept_while_they_pass(regions):
+    layer = planted(white(400, (16, 32), 5))
+    found = explained.sums_of(layer, regions, keep=True)
+    alone = explained.sums_of(planted(found.few), regions)
+    assert found.chosen.sum() == len(found.few) == explained.FEW
+    assert torch.equal(found.few, layer.tensor()[found.chosen])
+    assert torch.allclose(found.of(found.chosen).sums, alone.sums) and explained.sums_of(layer, regions).few.numel() == 0
+
+
+@pytest.mark.parametrize("rule", ["paper", "first_order"])
+def test_the_kept_maps_of_a_large_layer_are_its_own(rule, monkeypatch):
+    """Kernels pass in the rule's order, pixels in places and cells; what is kept stands in the layer's and the picture's."""
+    monkeypatch.setattr(explained, "FEW", 8)
+    torch.manual_seed(0)
+    layer = xc.trace(Chain((4, 8), (3, 4, 3, 3), (2, 2, 1), (3, 3, 3), (gaussian, torch.sin, identity)), rule=rule)["l1"]
+    regions = explained.Regions.of({"grid": torch.arange(16 * 32).view(16, 32) // 64})
+    found = explained.sums_of(layer, regions, keep=True)
+    assert torch.allclose(found.few, layer.tensor()[found.chosen].abs(), rtol=1e-5, atol=1e-7) and len(found.few) == 6
 
 
 def test_selectivity_is_the_variance_of_delta(regions, maps):

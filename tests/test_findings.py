@@ -163,6 +163,13 @@ def test_neurons_that_follow_one_object_through_trace(scene, rule):
     assert state(objects, claim, moving(colourist), T, rule, scene) is True
 
 
+def test_an_image_network_is_asked_about_objects_too_but_not_whether_it_follows_them(scene):
+    units = list(results.units_of(objects, scene.clip, ["ffn"], [1], ["paper"]))
+    assert [u.variant for u in units] == ["trained", "untrained", "no bias"]
+    for values in results.compute(objects, scene.clip, units[0]).values():
+        assert set(values) == {"instances_last", "planted_instances_last", "null_instances_last"}
+
+
 @pytest.fixture(scope="module")
 def real():
     return Scene(xc.load_clip("courtyard"))

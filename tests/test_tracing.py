@@ -333,6 +333,20 @@ def test_a_canvas_with_one_layer_exchanged_is_the_changed_networks(network):
             assert mine.traced.layer.weight.equal(its.traced.layer.weight)
 
 
+@pytest.mark.parametrize("rule", ["paper", "first_order", "ablation"])
+def test_pixels_behind_columns_can_be_looked_at_alone(network, rule):
+    canvas, pixels = xc.trace(network, rule=rule), torch.tensor([11, 3, 17])
+    if canvas[canvas.layers[0]].traced.layer.neurons != "columns":
+        with pytest.raises(ValueError, match="neighbours"):
+            canvas.at(pixels)
+        return
+    few = canvas.at(pixels)
+    assert few.image.equal(canvas.image.flatten(1)[:, None, pixels])
+    for layer in canvas:
+        close(few[layer.name].tensor(), layer.tensor().flatten(1)[:, None, pixels], 1e-12)
+        close(few.with_layer(layer.traced.layer)[layer.name].totals(), few[layer.name].totals(), 1e-12)
+
+
 def test_signed_tiles_are_the_colours(network):
     for layer in xc.trace(network, rule="first_order"):
         found = torch.full((3, len(layer), layer.shape[1] * layer.shape[2]), torch.nan, dtype=layer.traced.x.dtype)

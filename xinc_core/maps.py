@@ -15,6 +15,7 @@ from .rules import Box, Rule, Subset, Traced, whole
 
 STREAM_BYTES = 2**22  # maps per step of a reduction: small enough to stay in the processor's cache
 CHANNELS, LARGE = 64, 4000  # of a layer with more neurons than LARGE, a sample has so many output channels
+FEWER = 24  # of every layer of a network with more than 25,000 neurons
 WORK_BYTES = 256e6  # working memory of a rule, which decides into how many tiles a large picture is cut
 
 
@@ -189,8 +190,8 @@ class LayerMaps:
         return self._samples.setdefault((channels, seed), self.only(torch.isin(of, chosen).nonzero()[:, 0]))
 
     def few(self, channels: int = CHANNELS) -> LayerMaps:
-        """A seeded sample of so many output channels; a layer of at most 4,000 neurons itself."""
-        return self.sample(channels) if len(self) > LARGE else self
+        """A seeded sample of so many output channels; a layer of at most 4,000 neurons itself, unless fewer are asked for."""
+        return self.sample(channels) if len(self) > LARGE or channels < CHANNELS else self
 
     def only(self, neurons: Tensor) -> LayerMaps:
         """Some of the layer's neurons, renumbered from 0; ``neurons`` of the result holds their numbers in the layer."""

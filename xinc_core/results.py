@@ -34,7 +34,7 @@ from .findings.planted import planted
 from .findings.scene import Scene, View
 from .findings.verdicts import KEYS, PLANTED
 from .machine import free_bytes, give_back
-from .maps import CHANNELS
+from .maps import CHANNELS, FEWER
 from .models import FAMILIES, is_huge
 from .paths import environment
 from .store import is_stored, leave_out, remembered
@@ -62,7 +62,7 @@ def measure(findings, clips, families, seeds, rules, most: int = 8, progress: bo
     families, seeds, rules : sequences
     most : int
         The first seed is measured on so many frames, the others on a quarter of them, the variants on one. A network of more
-        than 25,000 neurons is measured on one frame, and of its large layers half the usual sample.
+        than 25,000 neurons is measured on one frame, and of all its layers a sample.
     """
     modules = [findings] if isinstance(findings, ModuleType) else findings
     clips, rows = [clips] if isinstance(clips, Clip) else clips, []
@@ -268,8 +268,8 @@ def _traced(model: str, variant: str, frame: int) -> Canvas:
 
 @lru_cache
 def _channels(model: str) -> int:
-    """Of this network's large layers so many output channels are measured."""
-    return CHANNELS // 2 if is_huge(load_model(model)) else CHANNELS
+    """Of this network's large layers so many output channels are measured; of a huge network's layers fewer, and of all."""
+    return FEWER if is_huge(load_model(model)) else CHANNELS
 
 
 @lru_cache(maxsize=2)

@@ -12,7 +12,7 @@ from ..checkpoints import model_name, read_header
 from ..clips import CLIP_FILE, Clip, load_clip
 from ..findings import FINDINGS, STATISTICS
 from ..findings.table import notebook_tables, read_rows
-from ..maps import CHANNELS, LARGE
+from ..maps import CHANNELS, FEWER, LARGE
 from ..paths import replace_file
 from ..plans import PROFILES
 from ..rules import RULE_ORDER
@@ -55,7 +55,7 @@ def write_report(run: str | Path) -> Path:
         facts=facts, clip=clip, stills=_stills(clip), css=_text("page.css"), js=_text("page.js"),
         **_verdicts(rows, clip.name), sections=_sections(run / "figures", rows, clip.name),
         shows=shows(_first(models), clip, SPRITES), palette=plots.palette(), models=models,
-        sampled=dict(channels=CHANNELS, large=LARGE, frames=_measured(facts)), files=_checksums(run),
+        sampled=dict(channels=CHANNELS, fewer=FEWER, large=LARGE, frames=_measured(facts)), files=_checksums(run),
         colors=plots.VERDICT_COLORS, family_color=plots.family_color, rule_colors=plots.RULE_COLORS, w=words,
     )  # fmt: skip
     out = run / "report.html"
