@@ -87,6 +87,15 @@ class Clip:
             digest.update(self.labels.numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def identity(self) -> str:
+        """All that a measurement may depend on: the checksum of frames and masks, and of names of segments and exact flow."""
+        if not self.segments and self.flow is None:
+            return self.checksum
+        more = hashlib.sha256(repr(sorted((i, asdict(s)) for i, s in self.segments.items())).encode())
+        more.update(b"" if self.flow is None else self.flow.numpy().tobytes())
+        return f"{self.checksum} {more.hexdigest()[:16]}"
+
     def __getitem__(self, index: slice) -> Clip:
         """A part of the clip: ``clip[10:20:2]``."""
         if not isinstance(index, slice):

@@ -85,11 +85,28 @@ def _collected(finding: ModuleType, clip: Clip, units: list[Unit], progress: boo
 def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progress: bool = True) -> None:
     """Compute what is not stored in one process per thread of torch: most steps are too small for threads to share.
 
+    Where little is missing, or a network's class is not the package's own, all is computed later, one by one.
+    """
+    jobs = _jobs(asked, what)
+    own = all(FAMILIES[u.family].__module__.startswith(__package__) for _, _, u in asked if u.family != PLANTED)
+    workers = int(min(torch.get_num_threads(), len(jobs) / 2, free_bytes() / MEMORY))
+    if own and workers > 1:
+        settings = {k: v for k, v in os.environ.items() if k.startswith("XINC_")}
+        processes = parallel_config("loky", n_jobs=workers, inner_max_num_threads=1)
+        with warnings.catch_warnings(), processes, environment(TQDM_DISABLE="1"):
+            warnings.filterwarnings("ignore", "A worker stopped")  # a worker that has grown is replaced
+            done = Parallel(return_as="generator_unordered")(delayed(_work)(*job, what, settings) for job in jobs)
+            for _ in tqdm(done, "measuring", len(jobs), leave=False, unit="job", disable=not progress):
+                pass
+
+
+def _jobs(asked: list[tuple[ModuleType, Clip, Unit]], what: str) -> list[tuple[Clip, list[tuple[str, Unit]]]]:
+    """What is not stored, in parts that one process measures in one go, in the order in which they are best begun.
+
     The units of one network and frame stay together, because rules are compared with the same truth and findings share sums;
     so do all frames where a finding looks from one to another; pictures share nothing. The last families are the dearest and
     come first, planted maps last, lest a process wait long for another at the end; clips take turns, lest all wait for one
     clip's partitions.
-    Where little is missing, or a network's class is not the package's own, all is computed later, one by one.
     """
     frames = {(unit.model, unit.frame) for _, _, unit in asked}
     linked = {unit.model for f, _, unit in asked for o in f.OFFSETS if o and (unit.model, unit.frame + o) in frames}
@@ -97,23 +114,12 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
     together: dict[tuple, tuple[tuple[int, int], Clip, list[tuple[str, Unit]]]] = {}
     for finding, clip, unit in asked:
         if not is_stored(*_kept(finding, clip, unit, what)):
-            alone = None if what == "measure" else unit.rule
-            at = None if unit.model in linked else unit.frame
+            alone, at = unit.rule * (what != "measure"), None if unit.model in linked else unit.frame
             if (key := (clip.name, unit.model, at, alone)) not in together:
                 turns[clip.name] += 1
                 together[key] = (-families.index(unit.family), turns[clip.name]), clip, []
             together[key][2].append((finding.__name__, unit))
-    own = all(FAMILIES[u.family].__module__.startswith(__package__) for _, _, u in asked if u.family != PLANTED)
-    workers = int(min(torch.get_num_threads(), len(together) / 2, free_bytes() / MEMORY))
-    if own and workers > 1:
-        settings = {k: v for k, v in os.environ.items() if k.startswith("XINC_")}
-        processes = parallel_config("loky", n_jobs=workers, inner_max_num_threads=1)
-        with warnings.catch_warnings(), processes, environment(TQDM_DISABLE="1"):
-            warnings.filterwarnings("ignore", "A worker stopped")  # a worker that has grown is replaced
-            jobs = (delayed(_work)(*job[1:], what, settings) for job in sorted(together.values(), key=itemgetter(0)))
-            done = Parallel(return_as="generator_unordered")(jobs)
-            for _ in tqdm(done, "measuring", len(together), leave=False, unit="job", disable=not progress):
-                pass
+    return [job[1:] for job in sorted(together.values(), key=itemgetter(0))]
 
 
 def _work(clip: Clip, units: list[tuple[str, Unit]], what: str, settings: dict[str, str]) -> None:
@@ -174,11 +180,11 @@ def _measured(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure"
 def _kept(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") -> tuple[str, str, str, dict]:
     """Under which name, clip, label and key a unit is stored."""
     if unit.family == PLANTED:
-        key = asdict(unit) | dict(checksum=_identity(clip), version=finding.VERSION)
+        key = asdict(unit) | dict(checksum=clip.identity, version=finding.VERSION)
         return finding.NAME, clip.name, f"planted {unit.seed}", key
     label = f"{unit.model} {unit.rule} {unit.variant} {unit.frame}"
     weights = _checksum(unit.model) + (_checksum(f"{unit.model}-flip") if getattr(finding, "TWIN", False) else "")
-    key = asdict(unit) | dict(weights=weights, clip=_identity(clip), version=finding.VERSION, channels=_channels(unit.model))
+    key = asdict(unit) | dict(weights=weights, clip=clip.identity, version=finding.VERSION, channels=_channels(unit.model))
     name = finding.NAME if what == "measure" else f"{finding.NAME}_{what}"
     return name, clip.name, label, key
 
@@ -276,15 +282,6 @@ def _channels(model: str) -> int:
 def _truths(model: str, frame: int) -> tuple[Canvas, Canvas]:
     """The ablation canvases of both baselines; kept, because every rule is compared with the same."""
     return tuple(trace(load_model(model), frame, "ablation", baseline) for baseline in ("zero", "mean"))
-
-
-def _identity(clip: Clip) -> str:
-    """What of a clip a measurement depends on: the checksum of frames and masks, and of names of segments and exact flow."""
-    if not clip.segments and clip.flow is None:
-        return clip.checksum
-    more = hashlib.sha256(repr(sorted((i, asdict(s)) for i, s in clip.segments.items())).encode())
-    more.update(b"" if clip.flow is None else clip.flow.numpy().tobytes())
-    return f"{clip.checksum} {more.hexdigest()[:16]}"
 
 
 @lru_cache
