@@ -1,6 +1,7 @@
 """A sweep over videos: what is refused first, what a kill and a failure cost, and what is said over videos."""
 
 import csv
+import importlib
 import json
 import os
 import re
@@ -376,11 +377,12 @@ def test_the_figure_stacks_as_many_videos_as_there_are():
 
 
 def test_the_summary_measures_what_the_notebooks_measure():
-    for number, (modules, judged) in summary.MEASURED.items():
+    for number, modules in summary.MEASURED.items():
+        judged = [name for name in modules if hasattr(importlib.import_module(f"xinc_core.findings.{name}"), "CLAIMS")]
         (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
         code = "\n".join("".join(c["source"]) for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code")
         (asked,) = re.findall(r"results\.measure\(\[?([\w, ]+?)\]?, clips", code)
         (claimed,) = re.findall(r"verdicts\.judge\(table, ([\w, ]+)\)", code)
-        assert tuple(asked.split(", ")) == modules and tuple(claimed.split(", ")) == judged, number
+        assert tuple(asked.split(", ")) == modules and claimed.split(", ") == judged, number
     measuring = {p.name[:2] for p in (ROOT / "notebooks").glob("*.ipynb") if "results.measure(" in p.read_text()}
     assert measuring == set(summary.MEASURED)

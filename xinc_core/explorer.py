@@ -7,6 +7,7 @@ functions of plain values, so it works the same without a browser: set ``explore
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 
 import ipywidgets as widgets
 import numpy as np
@@ -79,7 +80,7 @@ class Explorer(widgets.VBox):
         self.model, self.clip = model, clip
         canvas = trace(model, frame)
         check(model, clip, canvas, layer, neuron, rule, row, col)
-        self._traced: dict[int, Canvas] = {}
+        self._traced = lru_cache(8)(lambda frame, rule: trace(model, frame, rule))
         self._orders: dict[tuple[str, str], Tensor] = {}
         H, W = clip.size
         self._shown_frame = None
@@ -124,13 +125,7 @@ class Explorer(widgets.VBox):
     @property
     def canvas(self) -> Canvas:
         """The canvas of the chosen frame and rule; frames seen lately are kept."""
-        frame = self.frame.value
-        if frame not in self._traced:
-            if len(self._traced) >= 4:
-                self._traced.pop(next(iter(self._traced)))
-            canvas = trace(self.model, frame)
-            self._traced[frame] = {r: canvas.with_rule(r) for _, r in self.rule.options}
-        return self._traced[frame][self.rule.value]
+        return self._traced(self.frame.value, self.rule.value)
 
     @property
     def selected(self) -> int:

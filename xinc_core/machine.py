@@ -1,10 +1,13 @@
-"""What the machine has to give."""
+"""What the machine has to give, and what is worth keeping of it."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -30,3 +33,17 @@ def give_back() -> None:
     """Return memory that is no longer used to the system, where the C library holds on to it and can be told to let go."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def kept(function: Callable) -> Callable:
+    """A function or method whose results are kept as long as its first argument is; they must not refer to it."""
+    found: WeakKeyDictionary = WeakKeyDictionary()
+
+    @wraps(function)
+    def ask(owner, *rest):
+        mine = found.setdefault(owner, {})
+        if rest not in mine:
+            mine[rest] = function(owner, *rest)
+        return mine[rest]
+
+    return ask

@@ -14,8 +14,8 @@ from .regional import Regional, side_by_side
 from .rules import Box, Rule, Subset, Traced, whole
 
 STREAM_BYTES = 2**22  # maps per step of a reduction: small enough to stay in the processor's cache
-CHANNELS, LARGE = 64, 4000  # of a layer with more neurons than LARGE, a sample has so many output channels
-FEWER = 24  # of every layer of a network with more than 25,000 neurons
+# Of a layer with more neurons than LARGE a sample has CHANNELS output channels; of every layer of a huge network FEWER.
+CHANNELS, LARGE, FEWER = 64, 4000, 24
 WORK_BYTES = 256e6  # working memory of a rule, which decides into how many tiles a large picture is cut
 
 

@@ -16,25 +16,18 @@ from .paths import environment, replace_file
 from .plans import PROFILES, Plan
 from .rules import RULE_ORDER
 
-# What a notebook measures, and which of it it judges: as it stands in its own cells.
+# What a notebook measures, as it stands in its own cells; it judges what of it makes claims.
 MEASURED = {
-    "03": (("distributed",), ("distributed",)),
-    "04": (("edges",), ("edges",)),
-    "05": (("selectivity", "twin"), ("selectivity",)),
-    "06": (("objects",), ("objects",)),
-    "07": (("motion",), ("motion",)),
-    "08": (("groups",), ("groups",)),
-    "09": (("faithfulness",), ("faithfulness",)),
-    "10": (("pruning", "bits"), ("pruning", "bits")),
-    "11": (("faults",), ("faults",)),
-}
+    "03": ("distributed",), "04": ("edges",), "05": ("selectivity", "twin"), "06": ("objects",), "07": ("motion",),
+    "08": ("groups",), "09": ("faithfulness",), "10": ("pruning", "bits"), "11": ("faults",),
+}  # fmt: skip
 
 
 def save_measured(plan: Plan, clip: Clip, video: str) -> None:
     """Write a video's measurements as a long table, ``results/measured.csv``: read from the store that its notebooks filled."""
     most, tables = PROFILES[plan.profile].measured, []
     for number in _numbers(plan.notebooks):
-        modules = [_module(name) for name in MEASURED[number][0]]
+        modules = list(map(_module, MEASURED[number]))
         table = results.measure(modules, clip, plan.families, plan.seeds, RULE_ORDER, most, progress=False)
         tables.append(table.assign(clip=video, notebook=number))
     whole = pd.concat(tables) if tables else pd.DataFrame(columns=[*results.KEYS, "statistic", "value", "notebook"])
@@ -47,7 +40,7 @@ def summarise(out: Path, videos: Sequence[str]) -> None:
     tables = [pd.read_csv(out / name / "results" / "measured.csv", dtype=dict(notebook=str)) for name in videos]
     table, over = pd.concat(tables, ignore_index=True), laws_over_videos(each)
     for number, part in table.groupby("notebook"):
-        over += over_videos(part, *(_module(name) for name in MEASURED[number][1]))
+        over += over_videos(part, *(module for module in map(_module, MEASURED[number]) if hasattr(module, "CLAIMS")))
     _save(out / "videos.csv", each)
     _save(out / "findings.csv", over)
     if each:

@@ -7,20 +7,19 @@ matrix is singular, since every partition sums to one, so its pseudo-inverse is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations
 from math import factorial
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from ..machine import kept
 from ..maps import LayerMaps
 from ..regional import Regional
 from .scene import Scene
 
-_SUMS: WeakKeyDictionary[LayerMaps, dict] = WeakKeyDictionary()
 FEW = 192  # neurons of the sample on which nulls and planted effects are computed
 FLAT = 0.01  # maps whose deviation is below this share of their mean are counted, not scored
 
@@ -32,7 +31,6 @@ class Regions:
     labels: Tensor
     columns: dict[str, slice]
     size: tuple[int, int]
-    _bases: dict = field(default_factory=dict)
 
     @classmethod
     def of(cls, labels: dict[str, Tensor]) -> Regions:
@@ -63,30 +61,25 @@ class Regions:
         """Indicators of these partitions as pictures, (R, H, W)."""
         return self.member[:, self.index(names)].T.unflatten(1, self.size)
 
+    @kept
     def by_frequency(self, names: tuple[str, ...], step: int) -> Tensor:
         """These pictures' Fourier transform, see :func:`by_frequency`."""
-        key = ("frequencies", *names, step)
-        if key not in self._bases:
-            self._bases[key] = by_frequency(self.pictures(names), step)
-        return self._bases[key]
+        return by_frequency(self.pictures(names), step)
 
+    @kept
     def basis(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor, int]:
         """Columns of these partitions, the pseudo-inverse of their Gram matrix, its rank."""
-        if names not in self._bases:
-            index = self.index(names)
-            self._bases[names] = index, *pseudo_inverse(self.gram[index][:, index])
-        return self._bases[names]
+        index = self.index(names)
+        return index, *pseudo_inverse(self.gram[index][:, index])
 
+    @kept
     def shifted_bases(self, fixed: tuple[str, ...], moved: str, step: int, n: int) -> list[tuple[int, Tensor, int]]:
         """The same with one partition shifted against the others: (number of the shift, inverse, rank), for up to n shifts."""
-        key = (*fixed, moved, step, n)
-        if key not in self._bases:
-            across = shifted_sums(self.pictures(fixed), self.pictures([moved]), step).round()  # (S, R fixed, R moved)
-            inner, own = (self.gram[i][:, i] for i in (self.index(fixed), self.index([moved])))
-            numbers = 1 + torch.randperm(len(across) - 1, generator=torch.Generator().manual_seed(0))[:n]
-            joined = (torch.cat([torch.cat([inner, g], 1), torch.cat([g.T, own], 1)]) for g in across[numbers])
-            self._bases[key] = [(int(i), *pseudo_inverse(gram)) for i, gram in zip(numbers, joined)]
-        return self._bases[key]
+        across = shifted_sums(self.pictures(fixed), self.pictures([moved]), step).round()  # (S, R fixed, R moved)
+        inner, own = (self.gram[i][:, i] for i in (self.index(fixed), self.index([moved])))
+        numbers = 1 + torch.randperm(len(across) - 1, generator=torch.Generator().manual_seed(0))[:n]
+        joined = (torch.cat([torch.cat([inner, g], 1), torch.cat([g.T, own], 1)]) for g in across[numbers])
+        return [(int(i), *pseudo_inverse(gram)) for i, gram in zip(numbers, joined)]
 
 
 @lru_cache(maxsize=8)
@@ -134,12 +127,10 @@ def sums_of(layer: LayerMaps, regions: Regions, keep: bool = False) -> Sums:
     return Sums(sums, squares, totals, few.shape[1], few.unflatten(1, layer.shape[1:]), chosen)
 
 
+@kept
 def sums_at(layer: LayerMaps, scene: Scene, frame: int) -> Sums:
-    """``sums_of`` all partitions of a frame; kept as long as the layer is, because several findings ask for the same."""
-    kept = _SUMS.setdefault(layer, {})
-    if (scene, frame) not in kept:
-        kept[scene, frame] = sums_of(layer, regions_of(scene, frame), keep=True)
-    return kept[scene, frame]
+    """``sums_of`` all partitions of a frame, with a sample of the maps; kept, because several findings ask for the same."""
+    return sums_of(layer, regions_of(scene, frame), keep=True)
 
 
 def explained(total: Sums, regions: Regions, names: tuple[str, ...]) -> Tensor:

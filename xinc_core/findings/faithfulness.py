@@ -7,7 +7,6 @@ the last layer the picture is linear in the neurons, so only inner layers decide
 from __future__ import annotations
 
 import copy
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from ..canvas import trace
 from ..compression import deletion, score
+from ..machine import kept
 from ..maps import LayerMaps
 from .planted import white
 from .ranks import correlation, ranks
@@ -30,7 +30,6 @@ CASES = {"faithful": {"the truth, bent": True, "the truth of another neuron": Fa
 SAMPLED, WHOLE = True, True  # of block 1, 64 output channels are audited; deletion curves take all of them
 MOST = 200  # kernels of a layer that are removed one by one
 PIXELS = 8192  # at which maps are compared, a seeded sample
-_SEEN: WeakKeyDictionary[LayerMaps, tuple] = WeakKeyDictionary()
 REMOVED = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)  # shares of the neurons along a deletion curve
 
 
@@ -61,11 +60,7 @@ def _seen(layer: LayerMaps) -> tuple[Tensor, np.ndarray, Tensor]:
     return maps.sum(1), rankdata(maps[:, pixels].cpu().numpy(), axis=1).astype(np.float32), maps.amax(1)
 
 
-def _kept(truth: LayerMaps) -> tuple[Tensor, np.ndarray, Tensor]:
-    """``_seen``, kept as long as the layer is: the truth is dear, and every rule is compared with the same."""
-    if truth not in _SEEN:
-        _SEEN[truth] = _seen(truth)
-    return _SEEN[truth]
+_kept = kept(_seen)  # the truth is dear, and every rule is compared with the same
 
 
 def sampled(layer: LayerMaps, most: int = MOST, seed: int = 0) -> Tensor:

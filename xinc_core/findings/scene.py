@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..clips import Clip
+from ..machine import kept
 from ..maps import LayerMaps
 from ..regions import Partition, clusters, grid_cells, instances, lattice
 from .ranks import normalised
@@ -50,8 +51,6 @@ class Scene:
 
     def __init__(self, clip: Clip):
         self.clip = clip
-        self._flows: dict[int, Tensor] = {}
-        self._centroids: dict[tuple[int, int], np.ndarray | None] = {}
 
     @property
     def has_masks(self) -> bool:
@@ -78,18 +77,15 @@ class Scene:
 
         return normalised(torch.from_numpy(sobel(self.light(frame).double().numpy())))
 
+    @kept
     def flow(self, frame: int) -> Tensor:
         """Magnitude of the optical flow from the frame before, in pixels, (H, W): exact if the clip knows it, else TV-L1."""
-        if frame not in self._flows:
-            if self.clip.flow is not None:
-                vectors = self.clip.flow[frame]
-            else:
-                from skimage.registration import optical_flow_tvl1
+        if self.clip.flow is not None:
+            return self.clip.flow[frame].float().norm(dim=0)
+        from skimage.registration import optical_flow_tvl1
 
-                now, before = self.clip.frames[[frame, frame - 1]].mean(1).numpy()
-                vectors = torch.from_numpy(optical_flow_tvl1(now, before))
-            self._flows[frame] = vectors.float().norm(dim=0)
-        return self._flows[frame]
+        now, before = self.clip.frames[[frame, frame - 1]].mean(1).numpy()
+        return torch.from_numpy(optical_flow_tvl1(now, before)).float().norm(dim=0)
 
     def moving(self, frame: int) -> Tensor | None:
         """(H, W) mask of people and vehicles that move by at least half a pixel per frame; None without masks."""
@@ -104,12 +100,11 @@ class Scene:
         steps = [np.hypot(*(b - a)) for a, b in zip(near, near[1:]) if a is not None and b is not None]
         return float(np.median(steps)) if steps else 0.0
 
+    @kept
     def centroid(self, segment: int, frame: int) -> np.ndarray | None:
         """(row, column) of an instance's mask in one frame; None where it is absent."""
-        if (segment, frame) not in self._centroids:
-            pixels = (self.clip.labels[frame] == segment).nonzero()
-            self._centroids[segment, frame] = pixels.double().mean(0).numpy() if len(pixels) else None
-        return self._centroids[segment, frame]
+        pixels = (self.clip.labels[frame] == segment).nonzero()
+        return pixels.double().mean(0).numpy() if len(pixels) else None
 
 
 def pairs(n_frames: int, most: int = 8) -> list[int]:

@@ -20,39 +20,19 @@ from .verdicts import Claim, Condition
 NAME, VERSION, OFFSETS, SAMPLED = "selectivity", 1, (0,), True
 GRID, COLOR, EDGES, PAPERS_EDGES, THINGS, LATTICE = "grid", "RGB", "Gabor", "Gabor (paper)", "instances", "lattice"
 MOVED = (COLOR, EDGES, PAPERS_EDGES)  # the partitions against which maps are shifted
+OVER = [("selectivity_RGB", "selectivity_grid"), ("selectivity_Gabor_paper", "selectivity_grid")]
+OVER += [(statistic, f"null_{statistic}") for statistic, _ in OVER]
+AGNOSTIC = Condition("grid_last", 0.25, above=False), Condition("r2_colour_edges", "null_r2_colour_edges", decides=False)
+BESIDE = ("selectivity_Gabor", "selectivity_instances", "selectivity_lattice", "dead_neurons")
+TOLD = ("r2_joint", "shapley_grid", "shapley_RGB", "shapley_Gabor", "shapley_instances", "flat_neurons")
+TOLD += ("eta2_grid", "eta2_RGB", "eta2_Gabor", "eta2_instances")
 CLAIMS = (
-    Claim(
-        "colour_and_edges_over_space",
-        (
-            Condition("selectivity_RGB", "selectivity_grid"),
-            Condition("selectivity_Gabor_paper", "selectivity_grid"),
-            Condition("selectivity_RGB", "null_selectivity_RGB"),
-            Condition("selectivity_Gabor_paper", "null_selectivity_Gabor_paper"),
-        ),
-        ("selectivity_Gabor", "selectivity_instances", "selectivity_lattice", "dead_neurons"),
-        untrained_fails=True,
-    ),
-    Claim(
-        "space_agnostic",
-        (
-            Condition("grid_last", 0.25, above=False),
-            Condition("r2_colour_edges", "null_r2_colour_edges", decides=False),
-            Condition("twin_content", "twin_position"),
-        ),
-        ("r2_joint", "shapley_grid", "shapley_RGB", "shapley_Gabor", "shapley_instances", "flat_neurons",
-         "eta2_grid", "eta2_RGB", "eta2_Gabor", "eta2_instances"),
-    ),
-)  # fmt: skip
-CASES = {
-    "colour_and_edges_over_space": {"colour and texture": True, "cells": False, "white noise": False},
-    "space_agnostic": {
-        "colour and texture": True,
-        "cells": False,
-        "white noise": False,
-        "content": True,  # a twin whose maps move with the picture
-        "position": False,
-    },
-}
+    Claim("colour_and_edges_over_space", tuple(Condition(*bound) for bound in OVER), BESIDE, untrained_fails=True),
+    Claim("space_agnostic", (*AGNOSTIC, Condition("twin_content", "twin_position")), TOLD),
+)
+SEEN = {"colour and texture": True, "cells": False, "white noise": False}
+TWINS = {"content": True, "position": False}  # a twin whose maps move with the picture, and one whose maps stay
+CASES = {"colour_and_edges_over_space": SEEN, "space_agnostic": SEEN | TWINS}
 
 
 def measure(view: View) -> dict[str, float]:

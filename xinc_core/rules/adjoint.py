@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..machine import kept
 from ..models import Layer
 from .base import Box, Traced, coarser, crop, grown, window
 
@@ -26,7 +27,6 @@ class Adjoint:
 
     def __init__(self, traced: Traced, cells: Box, places: tuple[range, range]):
         self.traced, self.cells, self.places = traced, cells, places
-        self._matrices, self._cells = {}, {}
         self._channels, self._painted = {}, {}
         self.seen = [{at: seen(traced.layers, at) for at in axis} for axis in places]  # per axis, per place: a window per grid
         bent = [None, *(self._slope(m) for m in range(1, len(traced.layers) - 1))]
@@ -72,17 +72,16 @@ class Adjoint:
             cut.append(slice(skip, skip + s * (n - 1) + 1, s) if n > 0 else slice(0, 0))
         return by_place[cut[0], cut[1]][:, :, [o // s**2 for o in outputs]].flatten(0, 2)
 
+    @kept
     def cells_seen(self, axis: int, q: int) -> list[tuple[int, int]]:
         """For each place along an axis: the first cell, from the pixel's own, whose sub-pixel q it sees, and how many."""
-        if (axis, q) not in self._cells:
-            s, found = self.traced.layer.stride, []
-            mine = divmod(q, s)[axis]
-            for windows in self.seen[axis].values():
-                start, size = windows[0]
-                first = -((mine - start) // s)
-                found.append((first, (start + size - 1 - mine) // s - first + 1))
-            self._cells[axis, q] = found
-        return self._cells[axis, q]
+        s, found = self.traced.layer.stride, []
+        mine = divmod(q, s)[axis]
+        for windows in self.seen[axis].values():
+            start, size = windows[0]
+            first = -((mine - start) // s)
+            found.append((first, (start + size - 1 - mine) // s - first + 1))
+        return found
 
     def _steps(self, m: int) -> int:
         """How many pixels of layer m's output grid a cell has along each side."""
@@ -120,25 +119,26 @@ class Adjoint:
             found = apart.new_empty(*window, 3, *cells)
             torch.mul(apart, patches[:, :, :, None], out=found)
             found = found.view(window.numel(), -1)
-            matrix = self._transposed(m, *(axis[at][m] for at, axis in zip((i, j), self.seen)))
+            s, sees = self.traced.layers[m].stride, [axis[at][m] for at, axis in zip((i, j), self.seen)]
+            matrix = self._transposed(m, *((start % s, size) for start, size in sees))
         return matrix, found
 
+    @kept
     def _transposed(self, m: int, rows: tuple[int, int], cols: tuple[int, int]) -> Tensor:
-        """Layer m's transposed convolution from a window of its output grid to the window of its input grid that it sees."""
+        """Layer m's transposed convolution from a window of its output grid to the window of its input grid that it sees.
+
+        rows, cols : where in an input cell the window starts, and its size.
+        """
         layer = self.traced.layers[m]
-        s, k, offsets = layer.stride, layer.kernel, [a % layer.stride for a, _ in (rows, cols)]
-        key = (m, *offsets, rows[1], cols[1])
-        if key not in self._matrices:
-            sizes = [rows[1], cols[1]]
-            inner = [(a + n - 1) // s + k for a, n in zip(offsets, sizes)]
-            weight = layer.weight.unflatten(0, (-1, s, s))  # (o, q, q, c_in, k, k)
-            matrix = weight.new_zeros(*inner, layer.c_in, *sizes, weight.shape[0])
-            for r in range(sizes[0]):
-                for c in range(sizes[1]):
-                    (u, q), (v, p) = divmod(r + offsets[0], s), divmod(c + offsets[1], s)
-                    matrix[u : u + k, v : v + k, :, r, c] = weight[:, q, p].permute(2, 3, 1, 0)
-            self._matrices[key] = matrix.flatten(3).flatten(0, 2)
-        return self._matrices[key]
+        s, k = layer.stride, layer.kernel
+        inner = [(start + size - 1) // s + k for start, size in (rows, cols)]
+        weight = layer.weight.unflatten(0, (-1, s, s))  # (o, q, q, c_in, k, k)
+        matrix = weight.new_zeros(*inner, layer.c_in, rows[1], cols[1], weight.shape[0])
+        for r in range(rows[1]):
+            for c in range(cols[1]):
+                (u, q), (v, p) = divmod(r + rows[0], s), divmod(c + cols[0], s)
+                matrix[u : u + k, v : v + k, :, r, c] = weight[:, q, p].permute(2, 3, 1, 0)
+        return matrix.flatten(3).flatten(0, 2)
 
 
 def seen(layers: Sequence[Layer], at: int) -> list[tuple[int, int]]:
