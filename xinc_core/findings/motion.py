@@ -54,6 +54,12 @@ def measure(view: View) -> dict[str, float]:
     return found
 
 
+def pictures(view: View) -> dict[str, Tensor]:
+    """The fluctuation, its largest value 255: (H, W) bytes."""
+    f = fluctuation(*view.layers)
+    return dict(fluctuation=(255 * f / f.max().clamp_min(1e-30)).round().byte())
+
+
 @lru_cache(maxsize=2)
 def _held_fixed(scene: Scene, t: int, before: Tensor, now: Tensor) -> SimpleNamespace:
     """What is the same for all layers of a network: the picture's change, what is held fixed, the flow at other times."""
