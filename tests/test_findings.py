@@ -171,6 +171,15 @@ def test_an_image_network_is_asked_about_objects_too_but_not_whether_it_follows_
         assert set(values) == {"instances_last", "planted_instances_last", "null_instances_last"}
 
 
+def test_a_video_too_short_to_follow_anything_is_still_asked_about_objects(scene):
+    short = scene.clip[:4]
+    (first, *_) = results.trials_of(objects, short)
+    found = results.compute(objects, short, first)
+    assert {tuple(values) for values in found.values()} == {("instances_last", "planted_instances_last", "null_instances_last")}
+    cases = {case: values["instances_last"] for case, values in found.items()}
+    assert cases["one object each"] > 10 * abs(cases["colour and texture"])
+
+
 @pytest.fixture(scope="module")
 def real():
     return Scene(xc.load_clip("courtyard"))

@@ -165,7 +165,7 @@ def embedding(finding: ModuleType, clip: Clip, label: str, vectors: np.ndarray) 
 
 def canvases(finding: ModuleType, unit: Unit) -> tuple[Canvas, ...]:
     """The network's canvases at the unit's frame and the finding's offsets from it; then the twin's, or the truth."""
-    model = load_model(unit.model)
+    model = _network(unit.model, "trained")
     offsets = offsets_of(finding, model.config.n_frames if model.for_video else 1)
     found = tuple(_canvas(unit.model, unit.variant, unit.rule, unit.frame + offset) for offset in offsets)
     if getattr(finding, "TWIN", False):

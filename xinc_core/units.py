@@ -58,8 +58,8 @@ def units_of(finding: ModuleType, clip: Clip, families, seeds, rules, most: int 
 
 
 def offsets_of(finding: ModuleType, n_frames: int) -> tuple[int, ...]:
-    """At which frames around its own a finding looks; one that takes STILLS does with the one picture where there is no other."""
-    return (0,) if n_frames == 1 and getattr(finding, "STILLS", False) else finding.OFFSETS
+    """At which frames around its own a finding looks; one that takes STILLS does with its own where there are too few."""
+    return (0,) if n_frames <= max(finding.OFFSETS) and getattr(finding, "STILLS", False) else finding.OFFSETS
 
 
 def _variants(finding: ModuleType, rule: str) -> Iterator[str]:

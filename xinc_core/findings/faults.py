@@ -53,7 +53,7 @@ def _by_rule(model: nn.Module, scene: Scene, seed: int, frame: int) -> dict[str,
     clean = scene.clip.frames[canvas.frame]
     error = (canvas.image.clamp(0, 1) - clean).abs().sum(0)
     seen, shown = canvas, clean
-    if canvas[canvas.layers[0]].traced.layer.neurons == "columns":
+    if all(layer.traced.layer.neurons == "columns" for layer in canvas):
         pixels = torch.randperm(error.numel(), generator=torch.Generator().manual_seed(0))[:PIXELS]
         seen, shown = canvas.at(pixels), clean.flatten(1)[:, None, pixels]
     for number, name in enumerate(canvas.layers):
