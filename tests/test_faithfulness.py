@@ -9,6 +9,7 @@ from conftest import Chain
 from scipy.stats import spearmanr
 
 import xinc_core as xc
+from xinc_core import results
 from xinc_core.compression import deletion
 from xinc_core.findings import faithfulness
 from xinc_core.findings.scene import Scene, View
@@ -28,7 +29,7 @@ def view(model, rule, name, frame=0):
 
 @pytest.mark.parametrize("rule", ["paper", "first_order"])
 def test_agreement_is_spearmans_over_pixels_and_over_totals(ffn, rule, monkeypatch):
-    monkeypatch.setattr(faithfulness, "PIXELS", 10**6)  # all of them
+    monkeypatch.setattr(faithfulness, "some_pixels", torch.arange)  # all of them
     seen = view(ffn, rule, "layer3")
     got = faithfulness.measure(seen)
     maps, zero, mean = (layer.tensor().abs().flatten(1) for layer in seen.layers)
@@ -36,6 +37,17 @@ def test_agreement_is_spearmans_over_pixels_and_over_totals(ffn, rule, monkeypat
         each = [spearmanr(a, b).statistic for a, b in zip(maps, truth)]
         assert got[f"last_pixels_{baseline}"] == pytest.approx(np.median(each), abs=1e-6)
         assert got[f"last_totals_{baseline}"] == pytest.approx(spearmanr(maps.sum(1), truth.sum(1)).statistic, abs=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["layer1", "layer2"])
+def test_a_sample_of_an_image_networks_pixels_says_what_all_say(ffn, layer):
+    canvases = results.canvases(faithfulness, results.Unit("courtyard", "ffn", 1, "first_order", "trained", 0))
+    assert [c.image.shape for c in canvases] == [(3, 1, 8192)] * 3
+    few = faithfulness.measure(View(tuple(c[layer] for c in canvases), (), Scene(xc.load_clip("courtyard")), 0))
+    whole = faithfulness.measure(view(ffn, "first_order", layer))
+    assert few["pixels_zero"] == pytest.approx(whole["pixels_zero"], abs=1e-4)  # the same pixels
+    for name in ("totals_zero", "totals_mean", "pixels_mean"):
+        assert few[name] == pytest.approx(whole[name], abs=0.02), name
 
 
 def test_in_the_last_layer_first_order_is_the_truth(ffn):

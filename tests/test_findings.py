@@ -369,6 +369,20 @@ def test_a_result_is_computed_once_and_again_when_its_key_changes(tmp_path, monk
     assert list(json.loads((tmp_path / "x-clip.json").read_text())) == ["unit"]
 
 
+def test_what_is_measured_anew_replaces_its_own_units_and_no_others(tmp_path, monkeypatch):
+    for folder, units in (("stored", ("a", "b")), ("anew", ("b",))):
+        monkeypatch.setenv("XINC_RESULTS", str(tmp_path / folder))
+        for unit in units:
+            store.remembered("x", "clip", unit, {}, lambda folder=folder: {"layer": {"value": len(folder)}})
+    (tmp_path / "anew" / "partitions.npz").write_bytes(b"")
+    monkeypatch.setenv("XINC_RESULTS", str(tmp_path / "stored"))
+    store.take_over(tmp_path / "anew")
+    store.take_over(tmp_path / "not there")  # nothing was measured
+    assert (tmp_path / "stored" / "partitions.npz").exists()
+    entries = json.loads((tmp_path / "stored" / "x-clip.json").read_text())
+    assert {unit: entry["value"]["layer"]["value"] for unit, entry in entries.items()} == {"a": len("stored"), "b": len("anew")}
+
+
 def units():
     """For every finding, family and rule one stored unit, chosen by a seed."""
     stored = {}

@@ -242,9 +242,3 @@ def asked(model: nn.Module, n_frames: int) -> list[int]:
 
 def _likeness(a: nn.Module, b: nn.Module, n_frames: int) -> float:
     return sum(psnr(render(a, f), render(b, f)).item() for f in range(n_frames)) / n_frames
-
-
-__all__ = [
-    "ORDERS", "asked", "compress", "deletion", "encoded", "equal_bits", "guided_bits", "least", "pruned", "quantised", "score",
-    "scores", "sensitivities", "spread",
-]  # fmt: skip

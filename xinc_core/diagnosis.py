@@ -139,6 +139,3 @@ def _figure(clip: Clip, quality: dict[int, float], frame: int, error: Tensor, la
     axes[2].set(ylabel="neurons (%)", title="idle neurons", ylim=(0, max(1.0, 1.25 * shares.max())))
     axes[2].legend(frameon=False)
     return fig
-
-
-__all__ = ["Diagnosis", "diagnose", "harmful", "idle", "worst_regions"]

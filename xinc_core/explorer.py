@@ -229,6 +229,3 @@ def _crosshair(picture: Tensor, row: int, col: int) -> Tensor:
     away, marked = torch.maximum(rows[:, None], cols), picture.clone()
     marked[:, away == 3], marked[:, away == 2] = torch.tensor([[1.0], [0.62], [0.0]]), 0.0
     return marked
-
-
-__all__ = ["Explorer", "explore", "overlay_png", "painters", "palette_png", "rgb_png"]

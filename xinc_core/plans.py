@@ -203,6 +203,3 @@ def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
     for notebook in chosen_notebooks(list(plan.notebooks)):
         found.append((notebook.name, (8 + notebook.cost * units) * max(pixels, 0.3), False))
     return found
-
-
-__all__ = ["PROFILES", "WOULD_ADD", "Plan", "Profile", "described", "disk_mb", "estimates", "fit_name", "plan"]

@@ -31,7 +31,7 @@ from .canvas import Canvas, trace
 from .checkpoints import find_model, load_model, model_name, read_header
 from .clips import Clip
 from .findings.planted import planted
-from .findings.scene import Scene, View
+from .findings.scene import Scene, View, at_some_pixels
 from .findings.verdicts import KEYS, PLANTED
 from .machine import free_bytes, give_back
 from .maps import CHANNELS, FEWER
@@ -39,7 +39,7 @@ from .models import FAMILIES, is_huge
 from .paths import environment
 from .store import is_stored, leave_out, remembered
 from .training import untrained
-from .units import Unit, available, offsets_of, trials_of, units_of
+from .units import Unit, offsets_of, trials_of, units_of
 
 MEMORY = 2e9  # bytes that a process of measuring may take
 _SCENES: dict[str, Scene] = {}
@@ -116,8 +116,8 @@ def _jobs(asked: list[tuple[ModuleType, Clip, Unit]], what: str) -> list[tuple[C
         if not is_stored(*_kept(finding, clip, unit, what)):
             alone, at = unit.rule * (what != "measure"), None if unit.model in linked else unit.frame
             if (key := (clip.name, unit.model, at, alone)) not in together:
-                turns[clip.name] += 1
-                together[key] = (-families.index(unit.family), turns[clip.name]), clip, []
+                turns[clip.name, unit.family] += 1
+                together[key] = (-families.index(unit.family), turns[clip.name, unit.family]), clip, []
             together[key][2].append((finding.__name__, unit))
     return [job[1:] for job in sorted(together.values(), key=itemgetter(0))]
 
@@ -163,14 +163,16 @@ def embedding(finding: ModuleType, clip: Clip, label: str, vectors: np.ndarray) 
     return remembered(f"{finding.NAME}_pictures", clip.name, label, key, compute)["plane"]["places"].astype(float)
 
 
-def canvases(finding: ModuleType, unit: Unit) -> tuple[Canvas, ...]:
-    """The network's canvases at the unit's frame and the finding's offsets from it; then the twin's, or the truth."""
+def canvases(finding: ModuleType, unit: Unit, what: str = "measure") -> tuple[Canvas, ...]:
+    """The network's canvases at the unit's frame and the finding's offsets; then the twin's, or, to measure, the truth's."""
     model = _network(unit.model, "trained")
     offsets = offsets_of(finding, model.config.n_frames if model.for_video else 1)
     found = tuple(_canvas(unit.model, unit.variant, unit.rule, unit.frame + offset) for offset in offsets)
+    if getattr(finding, "TRUTH", False) and what == "measure":
+        return (at_some_pixels(found[0], found[0].image)[0], *_truths(unit.model, unit.frame))
     if getattr(finding, "TWIN", False):
         found += (trace(load_model(f"{unit.model}-flip"), unit.frame, unit.rule),)
-    return found + (_truths(unit.model, unit.frame) if getattr(finding, "TRUTH", False) else ())
+    return found
 
 
 def _measured(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") -> dict[str, dict]:
@@ -201,11 +203,10 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
     if "model" in wanted:  # it takes the network itself, not one layer's maps at a time
         about = {k: v for k, v in asdict(unit).items() if k in wanted}
         return function(_network(unit.model, unit.variant), scene_of(clip), **about)
-    seen, scene = canvases(finding, unit), scene_of(clip)
+    seen, scene = canvases(finding, unit, what), scene_of(clip)
     stride, found = seen[0][seen[0].layers[0]].traced.scale, {}
-    few = unit.rule == "first_order" or what == "pictures" or getattr(finding, "SAMPLED", False)
-    few = few or _channels(unit.model) < CHANNELS
-    few = few and not (what == "pictures" and getattr(finding, "WHOLE", False))
+    sampled = unit.rule == "first_order" or getattr(finding, "SAMPLED", False) or _channels(unit.model) < CHANNELS
+    few = not getattr(finding, "WHOLE", False) if what == "pictures" else sampled
     for name in seen[0].layers:
         layers = tuple(canvas[name].few(_channels(unit.model)) if few else canvas[name] for canvas in seen)
         found[name] = function(View(layers, tuple(c.image for c in seen), scene, unit.frame, stride))
@@ -281,7 +282,8 @@ def _channels(model: str) -> int:
 @lru_cache(maxsize=2)
 def _truths(model: str, frame: int) -> tuple[Canvas, Canvas]:
     """The ablation canvases of both baselines; kept, because every rule is compared with the same."""
-    return tuple(trace(load_model(model), frame, "ablation", baseline) for baseline in ("zero", "mean"))
+    found = (trace(load_model(model), frame, "ablation", baseline) for baseline in ("zero", "mean"))
+    return tuple(at_some_pixels(canvas, canvas.image)[0] for canvas in found)
 
 
 @lru_cache
@@ -292,8 +294,3 @@ def _checksum(name: str) -> str:
 def _rows(about: dict, found: dict[str, dict]) -> list[dict]:
     scalars = ((layer, k, v) for layer, values in found.items() for k, v in values.items() if isinstance(v, float))
     return [about | dict(layer=layer, statistic=k, value=v) for layer, k, v in scalars]
-
-
-__all__ = [
-    "Unit", "available", "compute", "drawn", "embedding", "measure", "profiles", "scene_of",
-]  # fmt: skip

@@ -246,8 +246,3 @@ def _version() -> str:
     from importlib.metadata import version
 
     return version("xinc-core")
-
-
-__all__ = [
-    "at_work", "carry_out", "finish", "fit_network", "kept_clip", "own_parameters", "run_notebook", "take_clip", "timed",
-]  # fmt: skip

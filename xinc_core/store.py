@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -46,6 +47,17 @@ def leave_out(finding: str, clip: str, labels: set[str], names: Sequence[str]) -
         with locked(path.parent / ".lock"):
             store = {label: without(label, entry) for label, entry in _read(path).items()}
             replace_file(path, lambda f: f.write_text(_written(store)))
+
+
+def take_over(folder: Path) -> None:
+    """Store what another folder of results holds; what it does not hold stays as it is."""
+    for file in folder.glob("[!.]*"):
+        if file.suffix == ".json":
+            with locked(results() / ".lock"):
+                both = _written(_read(results() / file.name) | _read(file))
+                replace_file(results() / file.name, lambda f, text=both: f.write_text(text))
+        else:
+            shutil.copy(file, results())
 
 
 def _read(path: Path) -> dict:

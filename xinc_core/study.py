@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from .findings import join_findings
 from .paths import ROOT, environment, replace_file, results
+from .store import take_over
 
 NOTEBOOKS = ROOT / "notebooks"
 TIMEOUT = 1200  # seconds a single cell may take
@@ -100,7 +101,7 @@ def run_study(
                 _tidied(target)
         table = join_findings()
     if fresh:
-        shutil.copytree(anew, results(), dirs_exist_ok=True)
+        take_over(anew)
     return table
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from . import charts, findings, plots, results
 from .clips import Clip
 from .findings.table import FINDINGS, read_rows, write_rows
-from .findings.videos import ALL, ENOUGH, VIDEO_COLUMNS, counts, laws_over_videos, over_videos
+from .findings.videos import ENOUGH, VIDEO_COLUMNS, counts, laws_over_videos, over_videos
 from .paths import environment, replace_file
 from .plans import PROFILES, Plan
 from .rules import RULE_ORDER
@@ -75,6 +75,3 @@ def _module(name: str):
 
 def _save(path: Path, rows: list[dict]) -> None:
     replace_file(path, lambda f: write_rows(f, rows, VIDEO_COLUMNS))
-
-
-__all__ = ["ALL", "MEASURED", "save_measured", "summarise", "told"]

@@ -255,6 +255,3 @@ def _trace(p: Plan, model: str, frame: int) -> None:
         sums |= dict(layer=canvas.layers[-2], frame=canvas.frame)
     (p.out / "traces").mkdir(exist_ok=True)
     replace_file(p.out / "traces" / f"{model}.npz", lambda f: np.savez(f, **sums))
-
-
-__all__ = ["described", "do_step", "sweep"]

@@ -19,17 +19,16 @@ from ..machine import kept
 from ..maps import LayerMaps
 from .planted import white
 from .ranks import correlation, ranks
-from .scene import Scene, View
+from .scene import Scene, View, some_pixels
 from .verdicts import Claim, Condition
 
-NAME, VERSION, OFFSETS, TRUTH, FRAMES = "faithfulness", 1, (0,), True, (3,)
+NAME, VERSION, OFFSETS, TRUTH, FRAMES = "faithfulness", 2, (0,), True, (3,)
 DECIDES = tuple(Condition(f"{what}_{baseline}", 0.9) for baseline in ("zero", "mean") for what in ("pixels", "totals"))
 TOLD = ("dead_yet_effective", "last_pixels_zero", "last_totals_zero", "last_pixels_mean", "last_totals_mean")
 CLAIMS = (Claim("faithful", DECIDES, TOLD),)
 CASES = {"faithful": {"the truth, bent": True, "the truth of another neuron": False, "white noise": False}}
 SAMPLED, WHOLE = True, True  # of block 1, 64 output channels are audited; deletion curves take all of them
 MOST = 200  # kernels of a layer that are removed one by one
-PIXELS = 8192  # at which maps are compared, a seeded sample
 REMOVED = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)  # shares of the neurons along a deletion curve
 
 
@@ -56,8 +55,7 @@ def measure(view: View) -> dict[str, float | Tensor]:
 def _seen(layer: LayerMaps) -> tuple[Tensor, np.ndarray, Tensor]:
     """Of the audited neurons: totals (k,), ranks of |C| at the sampled pixels (k, P), largest |C| (k,)."""
     maps = layer.only(sampled(layer)).tensor().abs().flatten(1)
-    pixels = torch.randperm(maps.shape[1], generator=torch.Generator().manual_seed(0))[:PIXELS]
-    return maps.sum(1), rankdata(maps[:, pixels].cpu().numpy(), axis=1).astype(np.float32), maps.amax(1)
+    return maps.sum(1), rankdata(maps[:, some_pixels(maps.shape[1])].cpu().numpy(), axis=1).astype(np.float32), maps.amax(1)
 
 
 _kept = kept(_seen)  # the truth is dear, and every rule is compared with the same

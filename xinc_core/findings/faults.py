@@ -21,7 +21,7 @@ from ..models import Layer
 from ..rules import RULE_ORDER
 from .distributed import effective_shares
 from .ranks import rank_correlation
-from .scene import Scene
+from .scene import Scene, at_some_pixels
 from .verdicts import Claim, Condition
 
 NAME, VERSION, OFFSETS, FRAMES = "faults", 2, (0,), (3,)
@@ -36,7 +36,6 @@ CLAIMS = (
 CASES: dict = {"faults_found": {}, "errors_under_strong_maps": {}}
 KINDS = ("sign", "times four", "bit")
 FAULTS, FEW = 67, 7  # per network: in columns and the last layer, in each inner layer of kernels
-PIXELS = 8192  # of a picture that columns paint, at which faults are looked for
 DAMAGED = 0.1  # the share of pixels that differ most from the clean frame
 
 
@@ -52,10 +51,7 @@ def _by_rule(model: nn.Module, scene: Scene, seed: int, frame: int) -> dict[str,
     canvas, found = trace(model, frame), {rule: {} for rule in RULE_ORDER}
     clean = scene.clip.frames[canvas.frame]
     error = (canvas.image.clamp(0, 1) - clean).abs().sum(0)
-    seen, shown = canvas, clean
-    if all(layer.traced.layer.neurons == "columns" for layer in canvas):
-        pixels = torch.randperm(error.numel(), generator=torch.Generator().manual_seed(0))[:PIXELS]
-        seen, shown = canvas.at(pixels), clean.flatten(1)[:, None, pixels]
+    seen, shown = at_some_pixels(canvas, clean)
     for number, name in enumerate(canvas.layers):
         told = _faults(shown, seen, seen[name].few(), seed * 10 + number)
         for rule in RULE_ORDER:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..canvas import Canvas
 from ..clips import Clip
 from ..machine import kept
 from ..maps import LayerMaps
@@ -105,6 +106,20 @@ class Scene:
         """(row, column) of an instance's mask in one frame; None where it is absent."""
         pixels = (self.clip.labels[frame] == segment).nonzero()
         return pixels.double().mean(0).numpy() if len(pixels) else None
+
+
+def some_pixels(n: int, most: int = 8192) -> Tensor:
+    """A seeded sample of the numbers of n pixels, in no order; all of them where they are not more."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0))[:most]
+
+
+def at_some_pixels(canvas: Canvas, picture: Tensor) -> tuple[Canvas, Tensor]:
+    """A canvas and a picture at a seeded sample of pixels, where these can be looked at alone; else as they are."""
+    pixels = some_pixels(picture[0].numel())
+    try:
+        return canvas.at(pixels), picture.flatten(1)[:, None, pixels]
+    except ValueError:  # they see their neighbours
+        return canvas, picture
 
 
 def pairs(n_frames: int, most: int = 8) -> list[int]:

@@ -74,6 +74,3 @@ def counts(rows: list[dict]) -> dict[tuple[str, str, str], dict[str, int]]:
         cell = found.setdefault(tuple(key), {})
         cell[word] = cell.get(word, 0) + 1
     return found
-
-
-__all__ = ["ALL", "ENOUGH", "VIDEO_COLUMNS", "counts", "laws_over_videos", "over_videos"]

@@ -190,6 +190,3 @@ def _template():
     from jinja2 import Environment
 
     return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_text("page.html"))
-
-
-__all__ = ["MOST", "write_report"]

@@ -24,9 +24,9 @@ from torch import Tensor
 from .adjoint import Adjoint, seen, slopes
 from .base import Box, Rule, coarser, crop, extent, whole
 
-PATCH_FLOATS = 5e6  # of J, for a batch of output channels
+PATCH_FLOATS = 1.25e7  # of J, for a batch of output channels
 KEPT_FLOATS = 6e7  # of the Jacobians of a pointwise network's tiles
-CACHED_FLOATS = 1.2e6  # of maps in the making: small enough to stay in the processor's cache
+CACHED_FLOATS = 5e5  # of maps in the making: small enough to stay in the processor's cache, with all that they are made of
 
 
 class FirstOrderColumns(Rule):
