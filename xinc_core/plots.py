@@ -86,6 +86,7 @@ def save(fig: plt.Figure, name: str, photo: bool = True) -> plt.Figure:
     picture = drawn.quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=2 if photo else 0)
     replace_file(folder / f"{name}.png", lambda f: picture.save(f, "PNG", optimize=True))
     if not photo:
+        fig.set_layout_engine("none")  # all has its place by now
         fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
     if _in_notebook():
         from IPython import display

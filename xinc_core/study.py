@@ -90,8 +90,7 @@ def run_study(
     anew = out / "measured"
     if fresh:
         shutil.rmtree(anew, ignore_errors=True)
-    store = anew if fresh else results()
-    with environment(XINC_FIGURES=str(Path(figures).resolve()), XINC_RESULTS=str(store.resolve())):
+    with environment(XINC_FIGURES=str(Path(figures).resolve()), XINC_RESULTS=str((anew if fresh else results()).resolve())):
         bar = tqdm(chosen, disable=not progress, unit="notebook")
         for notebook in bar:
             bar.set_description(notebook.name)

@@ -54,8 +54,7 @@ def _rates(model: nn.Module, scene: Scene, seed: int) -> dict[str, float | Tenso
         told["rates_pruned"] = torch.tensor([rate(less, equal_bits(less, b), clip) for b in BITS]).T
     codecs = _codecs(scene, None if model.for_video else model.frame)
     told |= {f"rates_{name}": points for name, points in codecs.items()}
-    best = min(_at(points, own[0][1]) for points in codecs.values())
-    return told | dict(size_over_codec=own[0][0] / best)
+    return told | dict(size_over_codec=own[0][0] / min(_at(points, own[0][1]) for points in codecs.values()))
 
 
 @lru_cache(maxsize=4)

@@ -35,8 +35,9 @@ class Condition:
         if isinstance(self.against, str) and self.against not in fits:
             return None
         against = fits[self.against] if isinstance(self.against, str) else self.against
-        margin = (fits[self.statistic] - against).dropna() * (1 if self.above else -1)
-        low, high = (margin.min(), margin.max()) if planted else interval(margin)
+        margin = np.asarray(fits[self.statistic] - against) * (1 if self.above else -1)
+        margin = margin[~np.isnan(margin)]
+        low, high = (margin.min(), margin.max()) if planted and len(margin) else interval(margin)
         if np.isnan(low) or low <= 0 <= high:
             return None
         return True if low > 0 else False if self.decides else None
@@ -44,7 +45,7 @@ class Condition:
     def applies(self, fits: pd.DataFrame) -> bool:
         """Whether its statistic was measured here: persistence needs a video, the flip a twin. A null that is missing is
         another matter: it leaves the condition undecided."""
-        return self.statistic in fits and bool(fits[self.statistic].notna().any())
+        return self.statistic in fits and not np.isnan(np.asarray(fits[self.statistic])).all()
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ class Claim:
 
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """Student's t-interval of the mean over fits; NaN for fewer than two."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     values = np.asarray(values, float)
     if len(values) < 2:
         return float("nan"), float("nan")
-    half = t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stdtrit(len(values) - 1, 0.5 + level / 2) * values.std(ddof=1) / np.sqrt(len(values))
     return values.mean() - half, values.mean() + half
 
 
@@ -95,7 +96,7 @@ def per_fit(table: pd.DataFrame, variant: str = "trained") -> pd.DataFrame:
 
     def means(which):
         part, units = table[table.variant == which], [u for u in ("video", "seed") if u in table]
-        found = part.pivot_table(index=["layer", *units], columns="statistic", values="value", sort=False)
+        found = part.groupby(["layer", *units, "statistic"], sort=False)["value"].mean().unstack("statistic", sort=False)
         if len(units) == 1 or found.empty:
             return found
         return found.groupby(level=["layer", "video"], sort=False).mean().rename_axis(["layer", "seed"])
@@ -127,11 +128,8 @@ def judge(table: pd.DataFrame, *findings: ModuleType) -> list[dict]:
                 cases = finding.CASES.get(claim.finding, {})
                 trials = calibrated(here, claim, cases)
                 sound = bool(trials.right.all()) and (len(trials) > 0 or not cases)
-                judged = [
-                    row
-                    for (family, rule), part in here[here.family != PLANTED].groupby(["family", "rule"], sort=False)
-                    for row in _judged(claim, part, clip, family, rule, sound)
-                ]
+                networks = here[here.family != PLANTED].groupby(["family", "rule"], sort=False)
+                judged = [row for (family, rule), part in networks for row in _judged(claim, part, clip, family, rule, sound)]
                 for _, trial in trials.iterrows() if judged else ():
                     about = dict(statistic="calibration", value=float(trial.expected), holds=trial.holds)
                     rows.append(_row(claim, PLANTED, trial.case, "all", clip, **about))
@@ -140,20 +138,22 @@ def judge(table: pd.DataFrame, *findings: ModuleType) -> list[dict]:
 
 
 def _judged(claim: Claim, table: pd.DataFrame, clip: str, family: str, rule: str, sound: bool) -> list[dict]:
+    table = table[table.statistic.isin([s.removeprefix("untrained_") for s in claim.statistics])]
     fits = per_fit(table)
     if not any(c.applies(fits) for c in claim.conditions):
         return []
     rows, states = [], {}
     for layer, here in fits.groupby("layer", sort=False):
         mine, word = table[table.layer == layer], ""
+        here = {name: values.to_numpy() for name, values in here.items()}  # which takes a fifth of a frame's time to ask
         if any(c.applies(here) for c in claim.conditions):
             state = None if _hangs_on_the_bias(claim, mine) else claim.state(here)
             passes = claim.untrained_fails and claim.state(per_fit(mine, "untrained")) is True
             word = _word([state], sound and not passes)
             states[layer] = (state, passes)
         for name in dict.fromkeys([*claim.statistics, *(f"untrained_{s}" for s in claim.statistics)]):
-            values = here[name].dropna() if name in here else []
-            if len(values):
+            values = here.get(name, np.empty(0))
+            if len(values := values[~np.isnan(values)]):
                 low, high = interval(values)
                 conditions = [c for c in claim.conditions if c.statistic == name and c.applies(here)]
                 held = _all(c.state(here) for c in conditions) if conditions else ""

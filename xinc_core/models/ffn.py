@@ -43,9 +43,9 @@ class FFN(nn.Module):
 
     def __init__(self, config: FFNConfig):
         super().__init__()
-        self.config = config
-        d = config.width
-        self.register_buffer("B", torch.randn(d, 2) * config.scale)
+        self.config, d = config, config.width
+        B = torch.empty(d, 2)  # like torch.randn, which on the meta device takes a second to import what it needs
+        self.register_buffer("B", B if B.is_meta else B.normal_() * config.scale)
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in ((2 * d, d), (d, d), (d, 3)))
 
     def encode(self, t: Tensor) -> Tensor:

@@ -114,13 +114,13 @@ class HNeRV(nn.Module):
 
     def __init__(self, config: HNeRVConfig):
         super().__init__()
-        self.config = config
-        c = config.channels
+        self.config, c = config, config.channels
         self.expand = nn.Conv2d(config.embedding, c[0], 1)
         shapes = zip(c, c[1:], config.strides, config.kernels)
         self.blocks = nn.ModuleList(nn.Conv2d(a, b * s * s, k, padding=k // 2) for a, b, s, k in shapes)
         self.head = nn.Conv2d(c[-1], 3, 3, padding=1)
-        self.register_buffer("embeddings", torch.randn(config.n_frames, config.embedding, *config.grid))
+        codes = torch.empty(config.n_frames, config.embedding, *config.grid)  # like torch.randn, see FFN
+        self.register_buffer("embeddings", codes if codes.is_meta else codes.normal_())
         if config.output == "tanh":
             self.register_buffer("scale", HALF * torch.eye(3)[:, :, None, None])
             self.register_buffer("offset", torch.full((3,), HALF))
