@@ -95,7 +95,7 @@ def per_fit(table: pd.DataFrame, variant: str = "trained") -> pd.DataFrame:
     untrained = bare if (table.variant == bare).any() else "untrained"
 
     def means(which):
-        part, units = table[table.variant == which], [u for u in ("video", "seed") if u in table]
+        part, units = table[(table.variant == which) & table.value.notna()], [u for u in ("video", "seed") if u in table]
         found = part.groupby(["layer", *units, "statistic"], sort=False)["value"].mean().unstack("statistic", sort=False)
         if len(units) == 1 or found.empty:
             return found
