@@ -282,8 +282,9 @@ def _channels(model: str) -> int:
 @lru_cache(maxsize=2)
 def _truths(model: str, frame: int) -> tuple[Canvas, Canvas]:
     """The ablation canvases of both baselines; kept, because every rule is compared with the same."""
-    found = (trace(load_model(model), frame, "ablation", baseline) for baseline in ("zero", "mean"))
-    return tuple(at_some_pixels(canvas, canvas.image)[0] for canvas in found)
+    whole = _traced(model, "trained", frame)
+    canvas, _ = at_some_pixels(whole, whole.image)
+    return canvas.with_rule("ablation", "zero"), canvas.with_rule("ablation", "mean")
 
 
 @lru_cache

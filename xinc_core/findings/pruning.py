@@ -64,15 +64,15 @@ def ranked(model: nn.Module, order: str, seed: int) -> dict[str, Tensor]:
 @lru_cache(maxsize=8)
 def _curves(model: nn.Module, scene: Scene, order: str, seed: int) -> dict[str, Tensor]:
     """PSNR after 0 and each of ``SHARES`` are removed, of every layer and, under the family's name, of all together."""
-    clip, score = scene.clip, ranked(model, order, seed)
-    seen = [at_some_pixels(c, clip.frames[c.frame]) for c in (trace(model, f) for f in _held(model))]
-    (canvases, shown), found = zip(*seen), {}
+    score, found = ranked(model, order, seed), {}
+    traced = (trace(model, f) for f in _held(model))
+    canvases, shown = zip(*(at_some_pixels(c, scene.clip.frames[c.frame]) for c in traced))
     targets, whole = torch.stack(shown), torch.stack([c.image for c in canvases])
     received = {name: torch.cat([c[name].traced.inputs[0] for c in canvases]) for name in canvases[0].layers}
     for name, x in received.items():
         found[name] = deletion(canvases[0][name].traced.layers, x, score[name].cpu().argsort(), targets, SHARES, whole)
-    first, left = next(iter(received.values())), (pruned(model, least(score, share)) for share in SHARES)
-    after = [float(psnr(run(network.layers(), first).clamp(0, 1), targets)) for network in left]
+    left, x = (pruned(model, least(score, share)) for share in SHARES), received[canvases[0].layers[0]]
+    after = [float(psnr(run(network.layers(), x).clamp(0, 1), targets)) for network in left]
     return found | {model.family: torch.tensor([float(found[name][0]), *after])}
 
 
