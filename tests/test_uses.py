@@ -288,6 +288,11 @@ def test_without_a_fault_nobody_is_found():
     assert np.mean(places) < 0.4
 
 
+def looked_at(model, clip):
+    canvas = xc.trace(model, 0, "first_order")
+    return {maps.name: diagnosis.looked_at(maps, clip.frames[0] - canvas.image) for maps in canvas}
+
+
 def test_idle_neurons_are_counted(clip):
     model = copy.deepcopy(xc.load_model("ffn-courtyard"))
     weight = model.linears[2].weight
@@ -295,17 +300,17 @@ def test_idle_neurons_are_counted(clip):
     model.linears[1].weight[60:63] = model.linears[1].weight[59]  # … and four units that are one
     model.linears[1].bias[60:63] = model.linears[1].bias[59]
     weight[:, 60:63] = weight[:, 59:60]
-    layer = xc.trace(model, 0, "first_order")["layer3"]
-    looked, dead, twins = diagnosis.idle(layer)
+    looked, dead, twins = diagnosis.idle(looked_at(model, clip)["layer3"])
     assert looked == 104 and dead >= 5 and twins >= 4
-    assert diagnosis.idle(xc.trace(xc.load_model("ffn-courtyard"), 0, "first_order")["layer3"])[1] < dead
+    assert diagnosis.idle(looked_at(xc.load_model("ffn-courtyard"), clip)["layer3"])[1] < dead
 
 
 def test_a_neuron_that_harms_is_named_with_what_its_removal_gains(clip):
     model = copy.deepcopy(xc.load_model("ffn-courtyard"))
     before = xc.evaluate(model, clip)
     model.linears[2].weight[:, 33] += 0.3
-    (layer, neuron, gain), *_ = diagnosis.harmful(xc.trace(model, 0, "first_order"), clip.frames[0], 3)
+    canvas = xc.trace(model, 0, "first_order")
+    (layer, neuron, gain), *_ = diagnosis.harmful(canvas, clip.frames[0] - canvas.image, looked_at(model, clip), 3)
     assert (layer, neuron) == ("layer3", 33) and gain > 1
     assert xc.evaluate(model, clip) < before
 

@@ -62,8 +62,9 @@ def diagnose(model: nn.Module, clip: Clip, frame: int | None = None, worst: int 
     regions = worst_regions(error, grid_cells(clip), frame, worst)
     if clip.labels is not None:
         regions += worst_regions(error, instances(clip), frame, worst)
-    layers = {maps.name: idle(maps) for maps in canvas}
-    harm = harmful(canvas, target, worst)
+    miss = target.to(canvas.image) - canvas.image
+    looked = {maps.name: looked_at(maps, miss) for maps in canvas}
+    layers, harm = {name: idle(one) for name, one in looked.items()}, harmful(canvas, miss, looked, worst)
     rows = [("PSNR", "mean over frames" if len(quality) > 1 else f"frame {frame}", np.mean(list(quality.values())), "dB")]
     rows += [("PSNR", f"worst: frame {frame}", quality[frame], "dB")] if len(quality) > 1 else []
     rows += [("error over the picture's", name, value, "×") for name, value in regions]
@@ -83,44 +84,47 @@ def worst_regions(error: Tensor, part: Partition, frame: int, most: int) -> list
     return [(part.names[i], float(mean[i])) for i in mean.argsort(descending=True)[:most] if area[i]]
 
 
-def idle(maps: LayerMaps) -> tuple[int, int, int]:
-    """How many neurons were looked at, how many have no effect, and how many of the others have a duplicate.
+def looked_at(maps: LayerMaps, miss: Tensor) -> tuple[Tensor, ...]:
+    """A layer's first-order maps beside what the picture misses, target − image (3, H, W), in one pass.
 
-    A profile is the map's signed colours summed over 8×16 cells.
+    Returns (neurons, energy, profile, due), of all neurons or of a large layer's sample: their numbers (k,); Σ‖C‖² (k,); signed
+    colours summed over 8×16 cells (k, 3·8·16); Σ⟨target − image, C⟩ (k,).
     """
     maps, (_, H, W) = maps.few(), maps.shape
     cells = (torch.arange(H)[:, None] * 8 // H * 16 + torch.arange(W) * 16 // W).flatten()
-    energy, profile = torch.zeros(len(maps)), torch.zeros(len(maps), 3 * 8 * 16)
+    energy, due = torch.zeros(2, len(maps), dtype=torch.float64)
+    profile = torch.zeros(len(maps), 3 * 8 * 16)
     for pixels, parts in maps.tiles("profiles", signed=True):
-        sums = Regional(cells[None, pixels], 8 * 16, like=maps.traced.x)
+        sums, missing = Regional(cells[None, pixels], 8 * 16, like=maps.traced.x), miss.flatten(1)[:, pixels]
         for neurons, colors in parts:
-            energy[neurons] += colors.square().sum((0, 2)).cpu()
+            due[neurons] += sum(map(torch.mv, colors, missing)).double().cpu()
             profile[neurons] += torch.cat([sums(plane) for plane in colors], 1).float().cpu()
+            energy[neurons] += colors.square_().sum((0, 2)).double().cpu()
+    return maps.neurons, energy, profile, due
+
+
+def idle(looked: tuple[Tensor, ...]) -> tuple[int, int, int]:
+    """How many neurons were looked at, how many have no effect, and how many of the others have a duplicate."""
+    _, energy, profile, _ = looked
     alive = energy > 1e-12 * energy.max()
     profile = F.normalize(profile[alive], dim=1)
     alike = (profile @ profile.T).fill_diagonal_(0) > ALIKE
-    return len(maps), int((~alive).sum()), int(alike.any(1).sum())
+    return len(alive), int((~alive).sum()), int(alike.any(1).sum())
 
 
-def harmful(canvas: Canvas, target: Tensor, most: int) -> list[tuple[str, int, float]]:
+def harmful(canvas: Canvas, miss: Tensor, looked: dict[str, tuple[Tensor, ...]], most: int) -> list[tuple[str, int, float]]:
     """The neurons whose removal raises the frame's PSNR most: (layer, neuron, gain in dB by ablation), best first.
 
     Removing a neuron changes the squared error by about Σ_p (2⟨target − image, C⟩ + ‖C‖²), C its first-order map; the best
     candidates of each layer are removed in fact.
     """
-    miss = target.to(canvas.image) - canvas.image
     before, found = miss.square().mean(), []
-    for maps in map(LayerMaps.few, canvas):
-        change = torch.zeros(len(maps), dtype=torch.float64)
-        for pixels, parts in maps.tiles("harm", signed=True):
-            due = 2 * miss.flatten(1)[:, None, pixels]
-            for neurons, colors in parts:
-                change[neurons] += ((due + colors) * colors).sum((0, 2)).double().cpu()
-        tried = maps.neurons[change.argsort()[: 2 * most]]
-        truth = canvas.with_rule("ablation")[maps.name]
+    for name, (neurons, energy, _, due) in looked.items():
+        tried = neurons[(2 * due + energy).argsort()[: 2 * most]]
+        truth = canvas.with_rule("ablation")[name]
         for n in tried.tolist():
             after = (miss + truth.color(n)).square().mean()
-            found.append((maps.name, n, float(10 * (before / after).log10())))
+            found.append((name, n, float(10 * (before / after).log10())))
     return [f for f in sorted(found, key=lambda f: -f[2])[:most] if f[2] > 0]
 
 
