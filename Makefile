@@ -10,7 +10,8 @@ study: .venv/ready
 # The series is executed once more by nbval, every printed number compared with the committed one.
 test: .venv/ready
 	$(BIN)/python -m pytest
-	OMP_NUM_THREADS=1 XINC_FIGURES=$(CURDIR)/.cache/figures IPYTHONDIR=$(CURDIR)/.cache/ipython \
+	mkdir -p .cache
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 XINC_FIGURES=$(CURDIR)/.cache/figures IPYTHONDIR=$(CURDIR)/.cache/ipython \
 	  $(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg -n 2 --dist loadfile notebooks
 
 lab: .venv/ready

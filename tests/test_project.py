@@ -19,7 +19,7 @@ from xinc_core.study import SERIES
 ROOT = Path(__file__).resolve().parent.parent
 PATH = [
     *("paths", "geometry", "videos", "sources", "shapes", "clips", "masks", "datasets", "models", "regions", "packing"),
-    *("authors", "checkpoints", "quality", "training", "machine", "regional", "rules", "maps"),
+    *("progress", "authors", "checkpoints", "quality", "training", "machine", "regional", "rules", "maps"),
     *("canvas", "compression", "store", "findings", "units", "results", "plots", "charts", "portraits", "tradeoffs", "diagnosis"),
     *("explorer", "browsers", "study", "plans", "report", "runs", "summary", "sweep", "commands", "cli"),
 ]

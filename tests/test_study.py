@@ -1,5 +1,6 @@
 """The series headless, the command line, and the laws as findings."""
 
+import nbformat
 import pytest
 import torch
 
@@ -85,6 +86,16 @@ def test_a_notebook_runs_headless_with_parameters(tmp_path):
     assert table == tmp_path / "figures" / "findings.csv"
     assert (tmp_path / "figures" / "00_start_here.png").exists()
     assert "bunny" in (tmp_path / "out" / "00_start_here.ipynb").read_text()
+
+
+def test_a_notebook_run_headless_holds_no_progress_bar(tmp_path, monkeypatch):
+    """However slow the machine: what is stored must not depend on it."""
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    bar = nbformat.v4.new_code_cell("from xinc_core.progress import progress_bar\nprint(sum(progress_bar(range(4))))")
+    nbformat.write(nbformat.v4.new_notebook(cells=[bar]), tmp_path / "bar.ipynb")
+    study._execute(study.SERIES[0], tmp_path / "bar.ipynb", tmp_path / "done.ipynb", {}, tmp_path)
+    book = nbformat.read(tmp_path / "done.ipynb", as_version=4)
+    assert [o.text for o in book.cells[0].outputs] == ["6\n"] and "widgets" not in book.metadata
 
 
 def test_a_failing_notebook_is_named(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from . import checkpoints, clips
 from .maps import LayerMaps
+from .progress import progress_bar
 
 
 def study(args) -> None:
@@ -141,7 +142,6 @@ def trace(args) -> None:
 def _save_maps(layer: LayerMaps, out: Path, about: dict) -> None:
     """All maps, (n_neurons, H, W) float32, as "maps" of a .npz file, a few at a time; the file appears when it is whole."""
     import numpy as np
-    from tqdm.auto import tqdm
 
     from .paths import replace_file
 
@@ -155,7 +155,7 @@ def _save_maps(layer: LayerMaps, out: Path, about: dict) -> None:
     held = out.with_name(f".{out.name}.maps")  # what an interrupted run left is overwritten
     try:
         maps = np.lib.format.open_memmap(held, "w+", np.float32, (n, H, W))
-        with tqdm(total=n, desc=layer.name, unit="map", delay=2) as bar:
+        with progress_bar(total=n, desc=layer.name, unit="map", delay=2) as bar:
             for neurons, values in layer.chunks():
                 maps[neurons.numpy()] = values.cpu().numpy()
                 bar.update(len(neurons))

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from .machine import free_bytes
+from .progress import progress_bar
 from .regional import Regional, side_by_side
 from .rules import Box, Rule, Subset, Traced, whole
 
@@ -138,7 +138,7 @@ class LayerMaps:
         Everything that is reduced while streaming is built on it.
         """
         tiles = list(self._tiles())
-        with tqdm(total=len(self) * len(tiles), desc=f"{self.name} {what}", unit="map", delay=2, leave=False) as bar:
+        with progress_bar(total=len(self) * len(tiles), desc=f"{self.name} {what}", unit="map", delay=2, leave=False) as bar:
             for box in tiles:
                 order = self._rule.order(box).flatten()
                 yield order + box[0][0] * self.shape[2], self._groups(box, len(order), signed, bar)

@@ -15,6 +15,8 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from PIL import Image
 from torch import Tensor
 
@@ -79,15 +81,16 @@ def save(fig: plt.Figure, name: str, photo: bool = True) -> plt.Figure:
 
     The PNG has a palette of 128 colours: a quarter of the size, and no difference to the eye. A notebook shows it at half size.
     """
-    folder, stream = figures(), io.BytesIO()
+    folder, canvas = figures(), FigureCanvasAgg(fig)
     fig.draw_without_rendering()  # ticks change with the first layout; the second one makes room for them
-    fig.savefig(stream, format="png", pil_kwargs={"compress_level": 1})
-    drawn = Image.open(stream).convert("RGB")
+    fig.dpi = mpl.rcParams["savefig.dpi"]
+    canvas.draw()  # once: ``savefig`` draws twice, the first time unseen
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     picture = drawn.quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=2 if photo else 0)
     replace_file(folder / f"{name}.png", lambda f: picture.save(f, "PNG", optimize=True))
     if not photo:
         fig.set_layout_engine("none")  # all has its place by now
-        fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        FigureCanvasSVG(fig).print_svg(folder / f"{name}.svg", metadata={"Date": None})
     if _in_notebook():
         from IPython import display
 

@@ -25,7 +25,6 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed, parallel_config
 from torch import nn
-from tqdm.auto import tqdm
 
 from .canvas import Canvas, trace
 from .checkpoints import find_model, load_model, model_name, read_header
@@ -37,6 +36,7 @@ from .machine import free_bytes, give_back
 from .maps import CHANNELS, FEWER
 from .models import FAMILIES, is_huge
 from .paths import environment
+from .progress import progress_bar
 from .store import is_stored, leave_out, remembered
 from .training import untrained
 from .units import Unit, offsets_of, trials_of, units_of
@@ -76,7 +76,7 @@ def measure(findings, clips, families, seeds, rules, most: int = 8, progress: bo
 
 def _collected(finding: ModuleType, clip: Clip, units: list[Unit], progress: bool) -> list[dict]:
     silent = not progress or all(is_stored(*_kept(finding, clip, unit)) for unit in units)
-    bar = tqdm(units, desc=f"{finding.NAME}, {clip.name}", unit="unit", delay=2, leave=False, disable=silent)
+    bar = progress_bar(units, desc=f"{finding.NAME}, {clip.name}", unit="unit", delay=2, leave=False, disable=silent)
     found = [(unit, _measured(finding, clip, unit)) for unit in bar]
     rows = [row for unit, values in found for row in _rows(asdict(unit), values)]
     return rows + (_across(finding, clip, found) if hasattr(finding, "across") else [])
@@ -91,12 +91,12 @@ def _side_by_side(asked: list[tuple[ModuleType, Clip, Unit]], what: str, progres
     own = all(FAMILIES[u.family].__module__.startswith(__package__) for _, _, u in asked if u.family != PLANTED)
     workers = int(min(torch.get_num_threads(), len(jobs) / 2, free_bytes() / MEMORY))
     if own and workers > 1:
-        settings = {k: v for k, v in os.environ.items() if k.startswith("XINC_")}
+        settings = {k: v for k, v in os.environ.items() if k.startswith("XINC_")} | {"TQDM_DISABLE": "1"}
         processes = parallel_config("loky", n_jobs=workers, inner_max_num_threads=1)
-        with warnings.catch_warnings(), processes, environment(TQDM_DISABLE="1"):
+        with warnings.catch_warnings(), processes:
             warnings.filterwarnings("ignore", "A worker stopped")  # a worker that has grown is replaced
             done = Parallel(return_as="generator_unordered")(delayed(_work)(*job, what, settings) for job in jobs)
-            for _ in tqdm(done, "measuring", len(jobs), leave=False, unit="job", disable=not progress):
+            for _ in progress_bar(done, "measuring", len(jobs), leave=False, unit="job", disable=not progress):
                 pass
 
 

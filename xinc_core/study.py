@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from .findings import join_findings
 from .paths import ROOT, environment, replace_file, results
+from .progress import progress_bar
 from .store import take_over
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -91,7 +90,7 @@ def run_study(
     if fresh:
         shutil.rmtree(anew, ignore_errors=True)
     with environment(XINC_FIGURES=str(Path(figures).resolve()), XINC_RESULTS=str((anew if fresh else results()).resolve())):
-        bar = tqdm(chosen, disable=not progress, unit="notebook")
+        bar = progress_bar(chosen, disable=not progress, unit="notebook")
         for notebook in bar:
             bar.set_description(notebook.name)
             target = notebook.path if in_place else out / notebook.path.name
@@ -158,7 +157,6 @@ def execute_for(notebook: Notebook, target: Path, parameters: dict, clip: str, k
         source.unlink(missing_ok=True)
     book = nbformat.read(target, as_version=4)
     book.metadata["xinc"] = key
-    _without_bars(book)
     replace_file(target, lambda f: nbformat.write(book, f))
 
 
@@ -178,7 +176,8 @@ def _execute(notebook: Notebook, source: Path, target: Path, parameters: dict, f
     options = dict(kernel_name="python3", cwd=str(folder), execution_timeout=TIMEOUT, progress_bar=False, log_output=False)
     options["extra_arguments"] = ["--IPKernelApp.log_level=40"]
     try:
-        papermill.execute_notebook(str(source), str(target), parameters, **options)
+        with environment(TQDM_DISABLE="1"):  # nobody watches, and a bar would stay among the outputs
+            papermill.execute_notebook(str(source), str(target), parameters, **options)
     except papermill.PapermillExecutionError as error:
         raise RuntimeError(
             f"{notebook.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}; see {str(target)!r}"
@@ -186,7 +185,7 @@ def _execute(notebook: Notebook, source: Path, target: Path, parameters: dict, f
 
 
 def _tidied(path: Path) -> None:
-    """Drop what differs from run to run and machine to machine, times and paths; and progress bars that are done."""
+    """Drop what differs from run to run and machine to machine, times and paths."""
     import nbformat
 
     book = nbformat.read(path, as_version=4)
@@ -196,24 +195,4 @@ def _tidied(path: Path) -> None:
         cell.metadata.pop("execution", None)
         if not cell.metadata.get("tags", True):
             cell.metadata.pop("tags")
-    _without_bars(book)
     nbformat.write(book, path)
-
-
-def _without_bars(book) -> None:
-    """Drop the outputs of progress bars, and every widget that no output shows."""
-    state = book.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    held = {name: set(re.findall(r"IPY_MODEL_(\w+)", json.dumps(model))) for name, model in state.items()}
-    bars = {name for name, of in held.items() if any(state[o]["model_name"] == "FloatProgressModel" for o in of if o in state)}
-    seen: set[str] = set()
-    for cell in book.cells:
-        views = [(o, o.get("data", {}).get("application/vnd.jupyter.widget-view+json", {})) for o in cell.get("outputs", [])]
-        if views:
-            cell.outputs = [o for o, view in views if view.get("model_id") not in bars]
-        seen |= {view["model_id"] for _, view in views if view and view["model_id"] not in bars}
-    reached = seen
-    while reached:
-        reached = set().union(*(held.get(name, set()) for name in reached)) - seen
-        seen |= reached
-    for name in set(state) - seen:
-        del state[name]

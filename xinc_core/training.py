@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from .clips import Clip
 from .models import Recipe, position
 from .models import family as family_class
 from .models import recipe as usual
 from .paths import digest, replace_file
+from .progress import progress_bar
 
 COLLAPSE_DB = 8.0
 
@@ -244,7 +244,7 @@ def _loop(run: _Run, seed: int, progress: bool) -> None:
     model, recipe, n = run.model, run.recipe, len(run.frames)
     codes = run.codes()
     start, before = time.monotonic(), run.history.rows[-1]["seconds"] if len(run.history) else 0.0
-    bar = tqdm(total=recipe.epochs, initial=len(run.history), disable=not progress, desc=f"fit {model.family}")
+    bar = progress_bar(total=recipe.epochs, initial=len(run.history), disable=not progress, desc=f"fit {model.family}")
     with bar, _deferred_interrupt() as interrupted:
         for epoch in range(len(run.history), recipe.epochs):
             order = torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
