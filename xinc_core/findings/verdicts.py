@@ -139,16 +139,17 @@ def judge(table: pd.DataFrame, *findings: ModuleType) -> list[dict]:
 
 def _judged(claim: Claim, table: pd.DataFrame, clip: str, family: str, rule: str, sound: bool) -> list[dict]:
     table = table[table.statistic.isin([s.removeprefix("untrained_") for s in claim.statistics])]
-    fits = per_fit(table)
+    fits, untrained, both = per_fit(table), per_fit(table, "untrained"), _with_and_without_bias(table)
     if not any(c.applies(fits) for c in claim.conditions):
         return []
     rows, states = [], {}
     for layer, here in fits.groupby("layer", sort=False):
-        mine, word = table[table.layer == layer], ""
+        word = ""
         here = {name: values.to_numpy() for name, values in here.items()}  # which takes a fifth of a frame's time to ask
         if any(c.applies(here) for c in claim.conditions):
-            state = None if _hangs_on_the_bias(claim, mine) else claim.state(here)
-            passes = claim.untrained_fails and claim.state(per_fit(mine, "untrained")) is True
+            with_bias, without = (claim.state(fit.loc[[layer]]) if layer in fit.index else None for fit in both)
+            state = claim.state(here) if with_bias == without else None
+            passes = claim.untrained_fails and layer in untrained.index and claim.state(untrained.loc[[layer]]) is True
             word = _word([state], sound and not passes)
             states[layer] = (state, passes)
         for name in dict.fromkeys([*claim.statistics, *(f"untrained_{s}" for s in claim.statistics)]):
@@ -170,13 +171,12 @@ def _judged(claim: Claim, table: pd.DataFrame, clip: str, family: str, rule: str
     return rows
 
 
-def _hangs_on_the_bias(claim: Claim, layer: pd.DataFrame) -> bool:
-    """Whether the state changes when bias shares, a convention, are left out; compared on the frames measured both ways."""
-    bare = layer[layer.variant == "no bias"]
-    if bare.empty:
-        return False
-    same = layer.merge(bare[[k for k in ("video", "seed", "frame") if k in layer]].drop_duplicates())
-    return claim.state(per_fit(same)) != claim.state(per_fit(same, "no bias"))
+def _with_and_without_bias(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``per_fit`` with the shares of biases and without, on the frames measured both ways: a layer whose state changes with
+    this convention is undecided."""
+    bare = table[table.variant == "no bias"]
+    same = table.merge(bare[[k for k in ("layer", "video", "seed", "frame") if k in table]].drop_duplicates())
+    return per_fit(same), per_fit(same, "no bias")
 
 
 def _word(states: list[bool | None], sound: bool) -> str:
