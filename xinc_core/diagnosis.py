@@ -23,6 +23,19 @@ from .regions import Partition, grid_cells, instances
 ALIKE = 0.999  # cosine of two neurons' profiles from which they count as duplicates
 
 
+class Looked(NamedTuple):
+    """What was seen of a layer's maps C, of all neurons or of a large layer's sample.
+
+    neurons : (k,) their numbers; energy : (k,) Σ‖C‖²; profile : (k, 3·8·16) signed colours summed over 8×16 cells; due : (k,)
+    Σ⟨target − image, C⟩.
+    """
+
+    neurons: Tensor
+    energy: Tensor
+    profile: Tensor
+    due: Tensor
+
+
 class Diagnosis(NamedTuple):
     """table : columns what, where, value, unit; figure : error per frame and region, neurons per layer."""
 
@@ -68,9 +81,9 @@ def diagnose(model: nn.Module, clip: Clip, frame: int | None = None, worst: int 
     rows = [("PSNR", "mean over frames" if len(quality) > 1 else f"frame {frame}", np.mean(list(quality.values())), "dB")]
     rows += [("PSNR", f"worst: frame {frame}", quality[frame], "dB")] if len(quality) > 1 else []
     rows += [("error over the picture's", name, value, "×") for name, value in regions]
-    for name, (looked, dead, twins) in layers.items():
-        rows += [("neurons without effect", name, 100 * dead / looked, f"% of {looked}")]
-        rows += [("neurons with a duplicate", name, 100 * twins / looked, f"% of {looked}")]
+    for name, (n, dead, twins) in layers.items():
+        rows += [("neurons without effect", name, 100 * dead / n, f"% of {n}")]
+        rows += [("neurons with a duplicate", name, 100 * twins / n, f"% of {n}")]
     rows += [("removal improves the frame", f"{name}, neuron {n}", gain, "dB") for name, n, gain in harm]
     table = pd.DataFrame(rows, columns=["what", "where", "value", "unit"])
     return Diagnosis(table, _figure(clip, quality, frame, error, layers))
@@ -84,12 +97,8 @@ def worst_regions(error: Tensor, part: Partition, frame: int, most: int) -> list
     return [(part.names[i], float(mean[i])) for i in mean.argsort(descending=True)[:most] if area[i]]
 
 
-def looked_at(maps: LayerMaps, miss: Tensor) -> tuple[Tensor, ...]:
-    """A layer's first-order maps beside what the picture misses, target − image (3, H, W), in one pass.
-
-    Returns (neurons, energy, profile, due), of all neurons or of a large layer's sample: their numbers (k,); Σ‖C‖² (k,); signed
-    colours summed over 8×16 cells (k, 3·8·16); Σ⟨target − image, C⟩ (k,).
-    """
+def looked_at(maps: LayerMaps, miss: Tensor) -> Looked:
+    """A layer's first-order maps beside what the picture misses, target − image (3, H, W), in one pass."""
     maps, (_, H, W) = maps.few(), maps.shape
     cells = (torch.arange(H)[:, None] * 8 // H * 16 + torch.arange(W) * 16 // W).flatten()
     energy, due = torch.zeros(2, len(maps), dtype=torch.float64)
@@ -100,27 +109,26 @@ def looked_at(maps: LayerMaps, miss: Tensor) -> tuple[Tensor, ...]:
             due[neurons] += sum(map(torch.mv, colors, missing)).double().cpu()
             profile[neurons] += torch.cat([sums(plane) for plane in colors], 1).float().cpu()
             energy[neurons] += colors.square_().sum((0, 2)).double().cpu()
-    return maps.neurons, energy, profile, due
+    return Looked(maps.neurons, energy, profile, due)
 
 
-def idle(looked: tuple[Tensor, ...]) -> tuple[int, int, int]:
+def idle(looked: Looked) -> tuple[int, int, int]:
     """How many neurons were looked at, how many have no effect, and how many of the others have a duplicate."""
-    _, energy, profile, _ = looked
-    alive = energy > 1e-12 * energy.max()
-    profile = F.normalize(profile[alive], dim=1)
+    alive = looked.energy > 1e-12 * looked.energy.max()
+    profile = F.normalize(looked.profile[alive], dim=1)
     alike = (profile @ profile.T).fill_diagonal_(0) > ALIKE
     return len(alive), int((~alive).sum()), int(alike.any(1).sum())
 
 
-def harmful(canvas: Canvas, miss: Tensor, looked: dict[str, tuple[Tensor, ...]], most: int) -> list[tuple[str, int, float]]:
+def harmful(canvas: Canvas, miss: Tensor, looked: dict[str, Looked], most: int) -> list[tuple[str, int, float]]:
     """The neurons whose removal raises the frame's PSNR most: (layer, neuron, gain in dB by ablation), best first.
 
     Removing a neuron changes the squared error by about Σ_p (2⟨target − image, C⟩ + ‖C‖²), C its first-order map; the best
     candidates of each layer are removed in fact.
     """
     before, found = miss.square().mean(), []
-    for name, (neurons, energy, _, due) in looked.items():
-        tried = neurons[(2 * due + energy).argsort()[: 2 * most]]
+    for name, one in looked.items():
+        tried = one.neurons[(2 * one.due + one.energy).argsort()[: 2 * most]]
         truth = canvas.with_rule("ablation")[name]
         for n in tried.tolist():
             after = (miss + truth.color(n)).square().mean()

@@ -41,7 +41,7 @@ def of_network(model: nn.Module, scene: Scene, rule: str, seed: int) -> dict[str
     if seed == 1 and rule == "first_order":
         for order in (rule, "weight norm", "random"):
             after = [evaluate(further(model, scene, order, seed, s), scene.clip, frames=_held(model)) for s in TUNED]
-            prefix = "" if order == rule else f"{order.replace(' ', '_')}_"
+            prefix = _prefix(order, rule)
             found[model.family] |= {f"{prefix}tuned_psnr": after[1], f"{prefix}tuned": torch.tensor(after)}
     return found
 
@@ -88,9 +88,14 @@ def further(model: nn.Module, scene: Scene, order: str, seed: int, share: float)
         return error.model  # as good as it became
 
 
+def _prefix(order: str, rule: str) -> str:
+    """What the statistics of an order's curve begin with; those of the rule's own are bare."""
+    return "" if order == rule else f"{order.replace(' ', '_')}_"
+
+
 def _told(curves: dict[str, Tensor], rule: str) -> dict:
     told: dict = dict(unpruned_psnr=float(curves[rule][0]))
     for order, values in curves.items():
-        prefix = "" if order == rule else f"{order.replace(' ', '_')}_"
+        prefix = _prefix(order, rule)
         told |= {f"{prefix}pruned_psnr": float(values[1:].mean()), f"{prefix}curve": values}
     return told

@@ -139,17 +139,18 @@ def judge(table: pd.DataFrame, *findings: ModuleType) -> list[dict]:
 
 def _judged(claim: Claim, table: pd.DataFrame, clip: str, family: str, rule: str, sound: bool) -> list[dict]:
     table = table[table.statistic.isin([s.removeprefix("untrained_") for s in claim.statistics])]
-    fits, untrained, both = per_fit(table), per_fit(table, "untrained"), _with_and_without_bias(table)
+    fits = per_fit(table)
     if not any(c.applies(fits) for c in claim.conditions):
         return []
+    untrained = per_fit(table, "untrained") if claim.untrained_fails else fits[:0]
+    with_bias, without = _with_and_without_bias(table)
     rows, states = [], {}
     for layer, here in fits.groupby("layer", sort=False):
         word = ""
         here = {name: values.to_numpy() for name, values in here.items()}  # which takes a fifth of a frame's time to ask
         if any(c.applies(here) for c in claim.conditions):
-            with_bias, without = (claim.state(fit.loc[[layer]]) if layer in fit.index else None for fit in both)
-            state = claim.state(here) if with_bias == without else None
-            passes = claim.untrained_fails and layer in untrained.index and claim.state(untrained.loc[[layer]]) is True
+            state = claim.state(here) if _state(claim, with_bias, layer) == _state(claim, without, layer) else None
+            passes = _state(claim, untrained, layer) is True
             word = _word([state], sound and not passes)
             states[layer] = (state, passes)
         for name in dict.fromkeys([*claim.statistics, *(f"untrained_{s}" for s in claim.statistics)]):
@@ -169,6 +170,10 @@ def _judged(claim: Claim, table: pd.DataFrame, clip: str, family: str, rule: str
     rows.append(_row(claim, family, "all", rule, clip, statistic="layers_where_it_holds", value=share, n_units=seeds,
                      holds=_all(counted), verdict=verdict))  # fmt: skip
     return rows
+
+
+def _state(claim: Claim, fits: pd.DataFrame, layer: str) -> bool | None:
+    return claim.state(fits.loc[[layer]]) if layer in fits.index else None
 
 
 def _with_and_without_bias(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
