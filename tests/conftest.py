@@ -28,7 +28,9 @@ def reference() -> Path:
 
 
 class Chain(nn.Module):
-    """A hand-made convolutional network of any depth, kernels, strides and activations over a fixed random input."""
+    """A hand-made convolutional network of any depth, kernels, strides and activations over a
+    fixed random input.
+    """
 
     family, for_video = "chain", False
 
@@ -36,7 +38,9 @@ class Chain(nn.Module):
         super().__init__()
         self.x = nn.Parameter(torch.randn(1, channels[0], *grid))
         shapes = zip(channels, channels[1:], strides, kernels)
-        self.convs = nn.ModuleList(nn.Conv2d(a, b * s * s, k, padding=k // 2, bias=bias) for a, b, s, k in shapes)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b * s * s, k, padding=k // 2, bias=bias) for a, b, s, k in shapes
+        )
         self.strides, self.activations, self.neurons = strides, activations, neurons
 
     def encode(self, t):
@@ -47,7 +51,10 @@ class Chain(nn.Module):
 
     def layers(self):
         parts = zip(self.convs, self.strides, self.activations)
-        return tuple(Layer(f"l{n}", c.weight, c.bias, s, a, self.neurons) for n, (c, s, a) in enumerate(parts, 1))
+        return tuple(
+            Layer(f"l{n}", c.weight, c.bias, s, a, self.neurons)
+            for n, (c, s, a) in enumerate(parts, 1)
+        )
 
     def forward(self, t):
         x = self.x
@@ -68,22 +75,47 @@ def networks() -> dict:
     """Small networks of many shapes, float64, weights large enough for the activations to bend."""
     built = {
         "ffn": lambda: FFN(FFN.Config(size=(6, 9), width=7, scale=2.0)),
-        "nerv": lambda: NeRV(NeRV.Config(size=(24, 16), n_frames=3, strides=(4, 2), channels=(3, 4, 2), levels=4)),
+        "nerv": lambda: NeRV(
+            NeRV.Config(size=(24, 16), n_frames=3, strides=(4, 2), channels=(3, 4, 2), levels=4)
+        ),
         "nerv_deep": lambda: NeRV(
-            NeRV.Config(size=(16, 24), n_frames=2, strides=(2, 1, 2, 2), channels=(3, 2, 3, 2, 2), levels=3)
+            NeRV.Config(
+                size=(16, 24), n_frames=2, strides=(2, 1, 2, 2), channels=(3, 2, 3, 2, 2), levels=3
+            )
         ),
         "nerv_wide_kernel": lambda: NeRV(
-            NeRV.Config(size=(18, 12), n_frames=2, strides=(3, 2), channels=(2, 3, 2), kernel=5, levels=3)
+            NeRV.Config(
+                size=(18, 12), n_frames=2, strides=(3, 2), channels=(2, 3, 2), kernel=5, levels=3
+            )
         ),
         "siren": lambda: SIREN(SIREN.Config(size=(5, 8), width=6, depth=3, first_w0=3.0, w0=1.0)),
         "hnerv": lambda: HNeRV(hnerv(strides=(3, 1, 2), channels=(3, 4, 3, 2), kernels=(1, 3, 5))),
-        "hnerv_tanh": lambda: HNeRV(hnerv((8, 12), strides=(2, 2), channels=(3, 2, 2), kernels=(5, 1), output="tanh")),
-        "one_block": lambda: NeRV(NeRV.Config(size=(10, 15), n_frames=2, strides=(5,), channels=(3, 2), levels=3)),
-        "mixed": lambda: Chain((4, 3), (3, 2, 4, 3, 3), (2, 1, 3, 1), (1, 3, 5, 3), (F.silu, gaussian, torch.sin, identity)),
-        "no_bias": lambda: Chain((5, 4), (2, 3, 2, 3), (2, 2, 1), (3, 3, 3), (F.relu, F.gelu, identity), bias=False),
-        "narrow": lambda: Chain((1, 2), (2, 2, 2, 3), (4, 2, 1), (5, 5, 5), (F.gelu, F.gelu, identity)),
+        "hnerv_tanh": lambda: HNeRV(
+            hnerv((8, 12), strides=(2, 2), channels=(3, 2, 2), kernels=(5, 1), output="tanh")
+        ),
+        "one_block": lambda: NeRV(
+            NeRV.Config(size=(10, 15), n_frames=2, strides=(5,), channels=(3, 2), levels=3)
+        ),
+        "mixed": lambda: Chain(
+            (4, 3),
+            (3, 2, 4, 3, 3),
+            (2, 1, 3, 1),
+            (1, 3, 5, 3),
+            (F.silu, gaussian, torch.sin, identity),
+        ),
+        "no_bias": lambda: Chain(
+            (5, 4), (2, 3, 2, 3), (2, 2, 1), (3, 3, 3), (F.relu, F.gelu, identity), bias=False
+        ),
+        "narrow": lambda: Chain(
+            (1, 2), (2, 2, 2, 3), (4, 2, 1), (5, 5, 5), (F.gelu, F.gelu, identity)
+        ),
         "deep_columns": lambda: Chain(
-            (5, 6), (4, 3, 5, 3, 3), (1,) * 4, (1,) * 4, (F.relu, torch.sin, F.gelu, identity), neurons="columns"
+            (5, 6),
+            (4, 3, 5, 3, 3),
+            (1,) * 4,
+            (1,) * 4,
+            (F.relu, torch.sin, F.gelu, identity),
+            neurons="columns",
         ),
     }
     return built

@@ -1,4 +1,6 @@
-"""The slow literal version: METHOD's definitions, one neuron at a time, every map dense. The fast one must agree with it."""
+"""The slow literal version: METHOD's definitions, one neuron at a time, every map dense. The
+fast one must agree with it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ import torch.nn.functional as F
 
 
 def inputs_of(model, frame=0):
-    """What each layer receives, through the chain that the family describes: list of (1, c, h, w)."""
+    """What each layer receives, through the chain that the family describes: list of (1, c, h,
+    w).
+    """
     from xinc_core.models import position
 
     x, seen = model.stem(model.encode(position(model, frame))), []
@@ -41,12 +45,16 @@ def paper_map(model, index, neuron, frame=0, seen=None):
     for later in layers[index + 1 :]:
         t = F.avg_pool2d(t[None, None], later.kernel, 1, later.pad)[0, 0]
         if later is not layers[-1]:
-            t = later.activation(t.repeat_interleave(later.stride, 0).repeat_interleave(later.stride, 1))
+            t = later.activation(
+                t.repeat_interleave(later.stride, 0).repeat_interleave(later.stride, 1)
+            )
     return t
 
 
 def share(model, index, neuron, x):
-    """d_n: the neuron's share of its layer's pre-activation output, before the shuffle: (1, c_out, h, w)."""
+    """d_n: the neuron's share of its layer's pre-activation output, before the shuffle: (1,
+    c_out, h, w).
+    """
     layer = model.layers()[index]
     if layer.neurons == "columns":
         return layer.weight[:, neuron] * x[:, neuron : neuron + 1]

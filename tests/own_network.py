@@ -1,4 +1,6 @@
-"""A family in one file: a coordinate network with Gaussian activations (Ramasinghe & Lucey, ECCV 2022)."""
+"""A family in one file: a coordinate network with Gaussian activations (Ramasinghe & Lucey, ECCV
+2022).
+"""
 
 from dataclasses import dataclass
 
@@ -23,10 +25,15 @@ def bell(x):
     return torch.exp(-((x / 0.1) ** 2) / 2)
 
 
-def described(linears):  # each layer: a linear map whose columns are the neurons, then its activation
+def described(
+    linears,
+):  # each layer: a linear map whose columns are the neurons, then its activation
     follows = [bell] * (len(linears) - 1) + [identity]
     parts = enumerate(zip(linears, follows))
-    return [Layer(f"layer{n}", m.weight[:, :, None, None], m.bias, 1, f, "columns") for n, (m, f) in parts]
+    return [
+        Layer(f"layer{n}", m.weight[:, :, None, None], m.bias, 1, f, "columns")
+        for n, (m, f) in parts
+    ]
 
 
 class GaussianMLP(nn.Module):

@@ -8,11 +8,16 @@ ALL = "totals and heatmap"
 
 
 def goals(layers: list[dict], growth: list[dict], training: list[dict]) -> list[dict]:
-    """A row per goal: what is wanted, the number measured, the bound, met or not. Goals without a measurement are left out."""
+    """A row per goal: what is wanted, the number measured, the bound, met or not. Goals without
+    a measurement are left out.
+    """
     found = [*_of_layers(layers), *_of_growth(growth), *_of_training(training)]
     return [
         dict(
-            goal=goal, measured=value, bound=f"{'≤' if below else '≥'} {bound:g}", met=value <= bound if below else value >= bound
+            goal=goal,
+            measured=value,
+            bound=f"{'≤' if below else '≥'} {bound:g}",
+            met=value <= bound if below else value >= bound,
         )
         for goal, value, bound, below in found
     ]
@@ -27,12 +32,18 @@ def _of_layers(rows: list[dict]) -> Iterator[tuple[str, float, float, bool]]:
         last = totals[-1]["layer"]
         inner = [r["times_write"] for r in totals if r["rule"] == "paper" and r["layer"] != last]
         if inner:
-            yield f"paper, {family}: slowest inner layer, times writing its maps once", max(inner), 6, True
+            yield (
+                f"paper, {family}: slowest inner layer, times writing its maps once",
+                max(inner),
+                6,
+                True,
+            )
         exact = sum(r["seconds"] for r in totals if r["rule"] == "first_order")
         yield f"first_order, {family}: all layers, s", exact, 15 if family == "nerv" else 0.3, True
         for rule in dict.fromkeys(r["rule"] for r in totals):
             alone, four = (
-                sum(r["seconds"] for r in some(family=family, rule=rule, statistic=s)) for s in (ALL, "four partitions")
+                sum(r["seconds"] for r in some(family=family, rule=rule, statistic=s))
+                for s in (ALL, "four partitions")
             )
             yield f"{rule}, {family}: four partitions, times totals alone", four / alone, 1.5, True
     for row in some(layer="block1", rule="paper", statistic=ALL):
@@ -43,10 +54,25 @@ def _of_growth(rows: list[dict]) -> Iterator[tuple[str, float, float, bool]]:
     largest = max((row["pixels"] for row in rows), default=0)
     for rule in dict.fromkeys(row["rule"] for row in rows):
         at = [row for row in rows if row["pixels"] == largest and row["rule"] == rule]
-        yield f"{rule}: memory at {at[0]['size']}, GB", max(row["peak_mb"] for row in at) / 1024, 1, True
+        yield (
+            f"{rule}: memory at {at[0]['size']}, GB",
+            max(row["peak_mb"] for row in at) / 1024,
+            1,
+            True,
+        )
 
 
 def _of_training(rows: list[dict]) -> Iterator[tuple[str, float, float, bool]]:
     for row in rows:
-        yield f"training, {row['family']}: times the plain loop's frames per second", row["times_faster"], 1.5, False
-        yield f"training, {row['family']}: dB between the two after {row['epochs']} epochs", row["apart_db"], 0.1, True
+        yield (
+            f"training, {row['family']}: times the plain loop's frames per second",
+            row["times_faster"],
+            1.5,
+            False,
+        )
+        yield (
+            f"training, {row['family']}: dB between the two after {row['epochs']} epochs",
+            row["apart_db"],
+            0.1,
+            True,
+        )

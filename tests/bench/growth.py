@@ -1,6 +1,7 @@
 """How seconds and memory grow with the picture and with the network.
 
-A seeded 5 % of a layer's channels stands for the layer: its seconds are scaled to all, its memory is as measured.
+A seeded 5 % of a layer's channels stands for the layer: its seconds are scaled to all, its memory
+is as measured.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ LAYERS = ("block1", "block3")
 SHARE = 0.05
 
 
-def rows_by_size(say: Say, sizes=SIZES, layers=LAYERS, share: float = SHARE, **options) -> list[dict]:
+def rows_by_size(
+    say: Say, sizes=SIZES, layers=LAYERS, share: float = SHARE, **options
+) -> list[dict]:
     """A row per size, layer and rule of a NeRV with strides 4, 2, 2."""
     shapes = [dict(size=size, n_frames=40) | options for size in sizes]
     return [row for shape in shapes for row in _rows(shape, layers, share, say)]
 
 
-def rows_by_parameters(say: Say, parameters=PARAMETERS, size=(128, 256), layers=LAYERS, share: float = SHARE) -> list[dict]:
+def rows_by_parameters(
+    say: Say, parameters=PARAMETERS, size=(128, 256), layers=LAYERS, share: float = SHARE
+) -> list[dict]:
     """A row per count of parameters, layer and rule."""
     shapes = [asdict(NeRV.Config.for_clip(size, 40, parameters=n)) for n in parameters]
     return [row for shape in shapes for row in _rows(shape, layers, share, say)]
@@ -37,6 +42,9 @@ def _rows(shape: dict, layers, share: float, say: Say) -> list[dict]:
             found = measured(Job("nerv", shape, layer, rule, share=share), most=3, budget=1.0)
             found["seconds"] *= found["of"] / found["neurons"]
             height, width = shape["size"]
-            rows.append(dict(size=f"{height}x{width}", parameters=parameters, layer=layer, rule=rule) | found)
+            rows.append(
+                dict(size=f"{height}x{width}", parameters=parameters, layer=layer, rule=rule)
+                | found
+            )
             say(rows[-1])
     return rows

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import xinc_core as xc
-from xinc_core.findings.motion import fluctuation
-from xinc_core.maps import LayerMaps
 from xinc_core.models import family, position
+from xinc_core.study.findings.motion import fluctuation
+from xinc_core.tracing.maps import LayerMaps
 
 STATISTICS = {
     "totals and heatmap": lambda maps: (maps.totals(), maps.heatmap()),
@@ -27,7 +27,9 @@ STATISTICS = {
 
 @dataclass(frozen=True)
 class Job:
-    """One statistic of one layer under one rule. options : of the family's configuration; share : of the layer's channels."""
+    """One statistic of one layer under one rule. options : of the family's configuration; share
+    : of the layer's channels.
+    """
 
     family: str
     options: dict = field(hash=False)
@@ -39,14 +41,21 @@ class Job:
 
     def maps(self, frame: int = 1) -> LayerMaps:
         """The traced layer, with nothing computed yet."""
-        layer = xc.trace(network(self.family, self.options).to(self.device), frame, self.rule)[self.layer]
+        layer = xc.trace(network(self.family, self.options).to(self.device), frame, self.rule)[
+            self.layer
+        ]
         channels = max(1, round(self.share * layer.traced.layer.c_out))
         return layer.sample(channels, seed=0) if self.share < 1 else layer
 
     def ready(self) -> list:
-        """What the statistic takes: the layer at a frame, and the partitions or the layer at the frame before it."""
+        """What the statistic takes: the layer at a frame, and the partitions or the layer at the
+        frame before it.
+        """
         maps = self.maps()
-        more = {"four partitions": lambda: partitions(maps.shape[1:]), "fluctuation": lambda: self.maps(0)}
+        more = {
+            "four partitions": lambda: partitions(maps.shape[1:]),
+            "fluctuation": lambda: self.maps(0),
+        }
         return [maps, more[self.statistic]()] if self.statistic in more else [maps]
 
     def run(self, ready: list):
@@ -65,14 +74,20 @@ def network(name: str, options: dict) -> nn.Module:
 
 
 def partitions(size: tuple[int, int]) -> list[Tensor]:
-    """Four partitions of a picture, (H, W) each: 4×8 cells, and three of 32 seeded regions whose pixels lie anywhere."""
+    """Four partitions of a picture, (H, W) each: 4×8 cells, and three of 32 seeded regions whose
+    pixels lie anywhere.
+    """
     (H, W), random = size, torch.Generator().manual_seed(0)
     cells = (torch.arange(H) * 4 // H)[:, None] * 8 + torch.arange(W) * 8 // W
     return [cells, *torch.randint(32, (3, H, W), generator=random)]
 
 
-def seconds(job: Callable, setup: Callable = lambda: None, most: int = 5, budget: float = 3.0) -> float:
-    """The least of at most so many runs of ``job(setup())``, fewer once the budget is spent; the setup is not counted."""
+def seconds(
+    job: Callable, setup: Callable = lambda: None, most: int = 5, budget: float = 3.0
+) -> float:
+    """The least of at most so many runs of ``job(setup())``, fewer once the budget is spent; the
+    setup is not counted.
+    """
     times: list[float] = []
     while len(times) < most and sum(times) < budget:
         ready = setup()
@@ -100,7 +115,9 @@ def measured(job: Job, most: int = 5, budget: float = 3.0) -> dict[str, float]:
     The process comes from a server that has imported everything and computed nothing.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["xinc_core.plots", "xinc_core.findings.motion"])
+    context.set_forkserver_preload(
+        ["xinc_core.study.figures.theme", "xinc_core.study.findings.motion"]
+    )
     with context.Pool(1, maxtasksperchild=1) as pool:
         return pool.apply(_measure, (job, most, budget, torch.get_num_threads()))
 
@@ -114,7 +131,11 @@ def _measure(job: Job, most: int, budget: float, threads: int) -> dict[str, floa
     start = time.perf_counter()
     mb = peak(lambda: job.run(ready))
     first = time.perf_counter() - start
-    again = seconds(job.run, job.ready, most - 1, budget - first) if most > 1 and first < budget else first
+    again = (
+        seconds(job.run, job.ready, most - 1, budget - first)
+        if most > 1 and first < budget
+        else first
+    )
     return dict(seconds=min(first, again), peak_mb=mb, neurons=neurons, of=whole, pixels=H * W)
 
 

@@ -1,4 +1,6 @@
-"""Every layer, rule and statistic beside the literal implementation, two floors and Captum; on a GPU beside the CPU."""
+"""Every layer, rule and statistic beside the literal implementation, two floors and Captum; on a
+GPU beside the CPU.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,13 @@ RULES = ("paper", "first_order")
 Say = Callable[[dict], None]
 
 
-def layer_rows(name: str, options: dict, rate: float, say: Say, few: int = 16, **limits) -> list[dict]:
+def layer_rows(
+    name: str, options: dict, rate: float, say: Say, few: int = 16, **limits
+) -> list[dict]:
     """A row per layer, rule and statistic of a network.
 
-    rate : bytes per second; few : neurons for which the literal version runs; limits : ``most`` and ``budget`` of a time.
+    rate : bytes per second; few : neurons for which the literal version runs; limits : ``most`` and
+    ``budget`` of a time.
     """
     model, rows = network(name, options), []
     once = forward(model)
@@ -30,13 +35,24 @@ def layer_rows(name: str, options: dict, rate: float, say: Say, few: int = 16, *
                     continue
                 job = Job(name, options, layer.name, rule, statistic)
                 found = measured(job, **limits)
-                maps = {"one neuron": 1, "fluctuation": 2 * layer.n_neurons}.get(statistic, layer.n_neurons)
+                maps = {"one neuron": 1, "fluctuation": 2 * layer.n_neurons}.get(
+                    statistic, layer.n_neurons
+                )
                 write, s = maps * found["pixels"] * 4 / rate, found["seconds"]
                 row = dict(
-                    family=name, layer=layer.name, rule=rule, statistic=statistic, **found, literal_s=slow[statistic],
-                    literal_of=min(few, layer.n_neurons), times_faster=slow[statistic] / s, forward_s=once,
-                    times_forward=s / once, write_s=write, times_write=s / write,
-                )  # fmt: skip
+                    family=name,
+                    layer=layer.name,
+                    rule=rule,
+                    statistic=statistic,
+                    **found,
+                    literal_s=slow[statistic],
+                    literal_of=min(few, layer.n_neurons),
+                    times_faster=slow[statistic] / s,
+                    forward_s=once,
+                    times_forward=s / once,
+                    write_s=write,
+                    times_write=s / write,
+                )
                 rows.append(row)
                 say(row)
     return rows
@@ -44,7 +60,9 @@ def layer_rows(name: str, options: dict, rate: float, say: Say, few: int = 16, *
 
 @torch.no_grad()
 def literal_seconds(model: nn.Module, index: int, rule: str, few: int) -> dict[str, float]:
-    """Seconds of each statistic the literal way: timed for a seeded few of the neurons, scaled to all."""
+    """Seconds of each statistic the literal way: timed for a seeded few of the neurons, scaled
+    to all.
+    """
     n, size = model.layers()[index].n_neurons, model.config.size
     neurons = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:few].tolist()
     maps, seen = torch.empty(len(neurons), *size), literal.inputs_of(model)
@@ -72,7 +90,9 @@ def literal_seconds(model: nn.Module, index: int, rule: str, few: int) -> dict[s
 
 
 def captum_rows(options: dict, say: Say, few: int = 4) -> list[dict]:
-    """Captum on the FFN: totals and heatmap of every layer by gradient × activation; a backward pass per neuron for a few."""
+    """Captum on the FFN: totals and heatmap of every layer by gradient × activation; a backward
+    pass per neuron for a few.
+    """
     from captum.attr import NeuronGradient
 
     model, rows = network("ffn", options).requires_grad_(True), []
@@ -86,21 +106,35 @@ def captum_rows(options: dict, say: Say, few: int = 4) -> list[dict]:
 
         def some(_, method=single, n=layer.n_neurons):
             for neuron in torch.linspace(0, n - 1, few).long().tolist():
-                method.attribute(code, lambda x, neuron=neuron: x[..., neuron].sum(1), attribute_to_neuron_input=True)
+                method.attribute(
+                    code,
+                    lambda x, neuron=neuron: x[..., neuron].sum(1),
+                    attribute_to_neuron_input=True,
+                )
 
         job = Job("ffn", options, layer.name, "first_order")
         ours = seconds(job.run, job.ready, budget=1.0)
         for method, s in (
-            ("LayerGradientXActivation", seconds(lambda _, linear=linear: captum_sums(model, linear, code), budget=1.0)),
-            (f"NeuronGradient, {few} neurons scaled to all", seconds(some, most=2) / few * layer.n_neurons),
+            (
+                "LayerGradientXActivation",
+                seconds(lambda _, linear=linear: captum_sums(model, linear, code), budget=1.0),
+            ),
+            (
+                f"NeuronGradient, {few} neurons scaled to all",
+                seconds(some, most=2) / few * layer.n_neurons,
+            ),
         ):
-            rows.append(dict(layer=layer.name, method=method, seconds=s, first_order_s=ours, times=s / ours))
+            rows.append(
+                dict(layer=layer.name, method=method, seconds=s, first_order_s=ours, times=s / ours)
+            )
             say(rows[-1])
     return rows
 
 
 def captum_sums(model: nn.Module, linear: nn.Module, code: Tensor) -> tuple[Tensor, Tensor]:
-    """Totals (n,) and heatmap (HW,) of a linear layer of an FFN by Captum's gradient × activation, one pass per colour."""
+    """Totals (n,) and heatmap (HW,) of a linear layer of an FFN by Captum's gradient ×
+    activation, one pass per colour.
+    """
     from captum.attr import LayerGradientXActivation
 
     method, maps = LayerGradientXActivation(lambda code: model.decode(code).sum((2, 3)), linear), 0
@@ -111,7 +145,9 @@ def captum_sums(model: nn.Module, linear: nn.Module, code: Tensor) -> tuple[Tens
 
 
 def gpu_rows(networks: dict[str, dict], say: Say) -> list[dict]:
-    """Totals and heatmap of every layer on the GPU, and how far they are from the CPU's; nothing where there is none."""
+    """Totals and heatmap of every layer on the GPU, and how far they are from the CPU's; nothing
+    where there is none.
+    """
     if not torch.cuda.is_available():
         return []
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -119,10 +155,16 @@ def gpu_rows(networks: dict[str, dict], say: Say) -> list[dict]:
     for name, options in networks.items():
         for layer in network(name, options).layers():
             for rule in RULES:
-                here, there = (Job(name, options, layer.name, rule, device=d) for d in ("cpu", "cuda"))
+                here, there = (
+                    Job(name, options, layer.name, rule, device=d) for d in ("cpu", "cuda")
+                )
                 want, got = here.run(here.ready()), there.run(there.ready())
-                away = max(float((g.cpu() - w).abs().max() / w.abs().max()) for w, g in zip(want, got))
-                row = dict(card=torch.cuda.get_device_name(), family=name, layer=layer.name, rule=rule)
+                away = max(
+                    float((g.cpu() - w).abs().max() / w.abs().max()) for w, g in zip(want, got)
+                )
+                row = dict(
+                    card=torch.cuda.get_device_name(), family=name, layer=layer.name, rule=rule
+                )
                 row |= dict(seconds=seconds(there.run, there.ready), away_from_cpu=away)
                 rows.append(row)
                 say(row)

@@ -1,4 +1,6 @@
-"""How fast ``xc.fit`` is beside a loop that anybody would write: same network, same frames in the same order, same rates."""
+"""How fast ``xc.fit`` is beside a loop that anybody would write: same network, same frames in
+the same order, same rates.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 import xinc_core as xc
-from xinc_core.clips import Clip
+from xinc_core.clips.clip import Clip
+from xinc_core.fitting.training import untrained
 from xinc_core.models import Recipe, family, position, recipe
-from xinc_core.training import untrained
 
 from .tracing import Say
 
@@ -19,7 +21,8 @@ CLOSE_DB = 0.1
 
 
 def rows(clip: Clip, epochs: dict[str, int], say: Say, repeat: int = 2, **options) -> list[dict]:
-    """A row per family: frames per second of both, their ratio, and how far apart their last epochs' PSNR are.
+    """A row per family: frames per second of both, their ratio, and how far apart their last
+    epochs' PSNR are.
 
     The two take turns; of each the fastest run counts.
     """
@@ -36,17 +39,28 @@ def rows(clip: Clip, epochs: dict[str, int], say: Say, repeat: int = 2, **option
         ratio, apart = min(plain) / min(ours), abs(ends[0] - ends[1])
         found.append(
             dict(
-                family=name, epochs=n, fps=frames / min(ours), plain_fps=frames / min(plain), times_faster=ratio,
-                psnr=ends[0], plain_psnr=ends[1], apart_db=apart, same=apart <= CLOSE_DB,
+                family=name,
+                epochs=n,
+                fps=frames / min(ours),
+                plain_fps=frames / min(plain),
+                times_faster=ratio,
+                psnr=ends[0],
+                plain_psnr=ends[1],
+                apart_db=apart,
+                same=apart <= CLOSE_DB,
             )
-        )  # fmt: skip
+        )
         say(found[-1])
     return found
 
 
 def plain_loop(name: str, clip: Clip, epochs: int, seed: int = 1, **options) -> tuple[float, float]:
-    """(seconds, PSNR of the last epoch's batches) of an ordinary training loop, contiguous tensors throughout."""
-    model = untrained(name, family(name).Config.for_clip(clip.size, len(clip), **options), seed).requires_grad_(True)
+    """(seconds, PSNR of the last epoch's batches) of an ordinary training loop, contiguous
+    tensors throughout.
+    """
+    model = untrained(
+        name, family(name).Config.for_clip(clip.size, len(clip), **options), seed
+    ).requires_grad_(True)
     frames = (clip.frames if model.for_video else clip.frames[:1]).contiguous()
     plan, n = recipe(name).instead(epochs=epochs), len(frames)
     optimizer = torch.optim.Adam(model.parameters(), plan.lr)
@@ -67,7 +81,9 @@ def plain_loop(name: str, clip: Clip, epochs: int, seed: int = 1, **options) -> 
 
 
 def rate(plan: Recipe, done: float) -> float:
-    """Learning rate after a share of the fit, as the recipe says, so that the two can be compared."""
+    """Learning rate after a share of the fit, as the recipe says, so that the two can be
+    compared.
+    """
     if done < plan.warmup:
         return plan.lr * (0.1 + 0.9 * done / plan.warmup)
     left = 0.5 + 0.5 * math.cos(math.pi * (done - plan.warmup) / (1 - plan.warmup))

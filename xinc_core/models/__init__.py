@@ -1,4 +1,6 @@
-"""The families of networks. To add one, write its file as ``layers.py`` describes and name its class in ``FAMILIES``."""
+"""The families of networks. To add one, write its file as ``layers.py`` describes and name its
+class in ``FAMILIES``.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,30 @@ FAMILIES: dict[str, type[nn.Module]] = {c.family: c for c in (FFN, NeRV, SIREN, 
 HUGE = 25_000  # neurons; the paper's NeRV has 23,930
 
 __all__ = [
-    "FAMILIES", "FFN", "FFNConfig", "HNeRV", "HNeRVConfig", "Layer", "NeRV", "NeRVConfig", "Recipe", "SIREN", "SIRENConfig",
-    "Sine", "chain", "check_chain", "check_registered", "coordinates", "family", "identity", "is_huge", "position", "recipe",
-    "render", "run",
-]  # fmt: skip
+    "FAMILIES",
+    "FFN",
+    "FFNConfig",
+    "HNeRV",
+    "HNeRVConfig",
+    "Layer",
+    "NeRV",
+    "NeRVConfig",
+    "Recipe",
+    "SIREN",
+    "SIRENConfig",
+    "Sine",
+    "chain",
+    "check_chain",
+    "check_registered",
+    "coordinates",
+    "family",
+    "identity",
+    "is_huge",
+    "position",
+    "recipe",
+    "render",
+    "run",
+]
 
 
 def family(name: str) -> type[nn.Module]:
@@ -50,7 +72,9 @@ def check_registered(model: nn.Module) -> None:
 
 
 def position(model: nn.Module, frame: int) -> Tensor:
-    """Frame index → position f/T in [0, 1), shape (1,); refuses an index outside the clip. Images have one position."""
+    """Frame index → position f/T in [0, 1), shape (1,); refuses an index outside the clip.
+    Images have one position.
+    """
     if not model.for_video:
         return torch.zeros(1)
     n = model.config.n_frames
@@ -61,7 +85,9 @@ def position(model: nn.Module, frame: int) -> Tensor:
 
 @torch.no_grad()
 def render(model: nn.Module, frame: int = 0, clamp: bool = True) -> Tensor:
-    """The network's picture of one frame, (3, H, W), clamped to [0, 1] unless ``clamp=False``. FFN ignores ``frame``."""
+    """The network's picture of one frame, (3, H, W), clamped to [0, 1] unless ``clamp=False``.
+    FFN ignores ``frame``.
+    """
     device = next(model.parameters()).device
     image = model(position(model, frame).to(device))[0]
     return image.clamp(0, 1) if clamp else image

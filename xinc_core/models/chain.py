@@ -1,8 +1,9 @@
-"""Any plain chain of torch's own layers as a traceable network: its description is derived, not written.
+"""Any plain chain of torch's own layers as a traceable network: its description is derived, not
+written.
 
-A chain is an ``nn.Sequential``, nested or not, of ``nn.Linear`` or ``nn.Conv2d`` layers, each with a PixelShuffle and pointwise
-activations behind it. What else stands in it (a norm, attention, a skip connection, a stride) is refused by name: its maps
-would not mean what they say.
+A chain is an ``nn.Sequential``, nested or not, of ``nn.Linear`` or ``nn.Conv2d`` layers, each with
+a PixelShuffle and pointwise activations behind it. What else stands in it (a norm, attention, a
+skip connection, a stride) is refused by name: its maps would not mean what they say.
 """
 
 from __future__ import annotations
@@ -41,28 +42,42 @@ class _Part:
     @property
     def activation(self):
         functions = tuple(self.activations) or (identity,)
-        return functions[0] if len(functions) == 1 else lambda x: reduce(lambda value, then: then(value), functions, x)
+        return (
+            functions[0]
+            if len(functions) == 1
+            else lambda x: reduce(lambda value, then: then(value), functions, x)
+        )
 
 
-def chain(module: nn.Module, size: tuple[int, int] | None = None, codes: Tensor | None = None, frame: int = 0) -> Chain:
-    """Wrap a network of your own for ``trace``, ``render`` and ``explore``; its weights are shared, not copied.
+def chain(
+    module: nn.Module,
+    size: tuple[int, int] | None = None,
+    codes: Tensor | None = None,
+    frame: int = 0,
+) -> Chain:
+    """Wrap a network of your own for ``trace``, ``render`` and ``explore``; its weights are shared,
+    not copied.
 
     Parameters
     ----------
     module : nn.Module
-        A chain as described above; of Linear layers it is applied to every pixel, of Conv2d layers to a whole grid.
+        A chain as described above; of Linear layers it is applied to every pixel, of Conv2d layers
+        to a whole grid.
     size : (int, int), optional
-        (H, W) in pixels of the picture of a network that reads coordinates: (row, col), the longer side spanning [−1, 1].
+        (H, W) in pixels of the picture of a network that reads coordinates: (row, col), the longer
+        side spanning [−1, 1].
     codes : Tensor, optional
-        What the network reads instead: (T, c, h, w), one entry per frame of a video, or a single one for an image.
+        What the network reads instead: (T, c, h, w), one entry per frame of a video, or a single
+        one for an image.
     frame : int
         Which frame of its clip an image network paints.
 
     Returns
     -------
     Chain
-        Layers are ``layer1``, … (neurons are columns) or ``block1``, …, ``head`` (neurons are kernels). A first layer that
-        reads two numbers is the stem: it turns coordinates into features and is not traced.
+        Layers are ``layer1``, … (neurons are columns) or ``block1``, …, ``head`` (neurons are
+        kernels). A first layer that reads two numbers is the stem: it turns coordinates into
+        features and is not traced.
 
     Raises
     ------
@@ -70,12 +85,16 @@ def chain(module: nn.Module, size: tuple[int, int] | None = None, codes: Tensor 
         Naming the module that the rules do not cover, and why.
     """
     if (size is None) == (codes is None):
-        raise ValueError("a chain takes either size=(H, W), to read coordinates, or codes=(T, c, h, w), what it reads instead")
+        raise ValueError(
+            "a chain takes either size=(H, W), to read coordinates, or codes=(T, c, h, w), what it reads instead"
+        )
     codes = coordinates(size)[None] if codes is None else codes
     parts = _parts(module)
     weight = parts[0].module.weight
     if codes.ndim != 4 or codes.shape[1] != weight.shape[1]:
-        raise ValueError(f"the first layer reads {weight.shape[1]} channels, the codes are {tuple(codes.shape)}")
+        raise ValueError(
+            f"the first layer reads {weight.shape[1]} channels, the codes are {tuple(codes.shape)}"
+        )
     model = Chain(module, parts, codes.to(weight), frame)
     check_chain(model.layers())
     model.check()
@@ -126,7 +145,16 @@ class Chain(nn.Module):
             last, weight = n == len(self._parts) - ahead, part.module.weight
             name = f"{kind}{n}" if n and not (last and not linear) else "head" if n else "stem"
             weight = weight[:, :, None, None] if linear else weight
-            layers.append(Layer(name, weight, part.module.bias, part.stride, part.activation, "columns" if linear else "kernels"))
+            layers.append(
+                Layer(
+                    name,
+                    weight,
+                    part.module.bias,
+                    part.stride,
+                    part.activation,
+                    "columns" if linear else "kernels",
+                )
+            )
         return tuple(layers)
 
     @torch.no_grad()
@@ -135,8 +163,12 @@ class Chain(nn.Module):
         code = self.codes[:1]
         linear = isinstance(self._parts[0].module, nn.Linear)
         own = self.module(code.movedim(1, -1)).movedim(-1, 1) if linear else self.module(code)
-        if own.shape != (derived := self.decode(code)).shape or not torch.allclose(own, derived, rtol=1e-3, atol=1e-4):
-            raise ValueError("layer by layer this network paints another picture than as a whole; has it hooks?")
+        if own.shape != (derived := self.decode(code)).shape or not torch.allclose(
+            own, derived, rtol=1e-3, atol=1e-4
+        ):
+            raise ValueError(
+                "layer by layer this network paints another picture than as a whole; has it hooks?"
+            )
 
 
 def _parts(module: nn.Module) -> list[_Part]:
@@ -144,15 +176,26 @@ def _parts(module: nn.Module) -> list[_Part]:
     for name, m in _flat(module):
         if isinstance(m, nn.Linear | nn.Conv2d):
             if parts and isinstance(m, nn.Linear) != isinstance(parts[0].module, nn.Linear):
-                raise ValueError(f"{name} is a {type(m).__name__} among others; a chain is of Linear or of Conv2d layers")
+                raise ValueError(
+                    f"{name} is a {type(m).__name__} among others; a chain is of Linear or of Conv2d layers"
+                )
             if any(m is part.module for part in parts):
-                raise ValueError(f"{name} was there before; neurons of shared weights paint in two places at once")
+                raise ValueError(
+                    f"{name} was there before; neurons of shared weights paint in two places at once"
+                )
             if "weight" not in m._parameters:
-                raise ValueError(f"the weights of {name} are computed from others; bake them in before tracing")
+                raise ValueError(
+                    f"the weights of {name} are computed from others; bake them in before tracing"
+                )
             if isinstance(m, nn.Conv2d):
                 _check_convolution(name, m)
             parts.append(_Part(m))
-        elif isinstance(m, nn.PixelShuffle) and parts and isinstance(parts[-1].module, nn.Conv2d) and parts[-1].stride == 1:
+        elif (
+            isinstance(m, nn.PixelShuffle)
+            and parts
+            and isinstance(parts[-1].module, nn.Conv2d)
+            and parts[-1].stride == 1
+        ):
             parts[-1].stride = m.upscale_factor
         elif isinstance(m, nn.Upsample):
             raise ValueError(
@@ -176,14 +219,19 @@ def _flat(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     if type(module).forward is not nn.Sequential.forward:
         yield f"layer {name!r}" if name else "the network", module
         return
-    for key, member in module._modules.items():  # named_children() would skip a module that is used twice
+    for (
+        key,
+        member,
+    ) in module._modules.items():  # named_children() would skip a module that is used twice
         yield from _flat(member, f"{name}.{key}" if name else key)
 
 
 def _check_convolution(name: str, m: nn.Conv2d) -> None:
     (k, other), half = m.kernel_size, m.kernel_size[0] // 2
     padding = (half, half) if m.padding == "same" else (0, 0) if m.padding == "valid" else m.padding
-    plain = m.padding_mode == "zeros" and m.groups == 1 and m.dilation == (1, 1) and m.stride == (1, 1)
+    plain = (
+        m.padding_mode == "zeros" and m.groups == 1 and m.dilation == (1, 1) and m.stride == (1, 1)
+    )
     if not (plain and k == other and k % 2 and padding == (half, half)):
         raise ValueError(
             f"{name}, {m}, is no convolution that the rules cover: these have square, odd kernels, stride 1, zero padding of "
@@ -205,10 +253,14 @@ def _function(m: nn.Module):
 
 @torch.no_grad()
 def _is_pointwise(m: nn.Module) -> bool:
-    """By experiment: each output depends on its own input alone, wherever that stands, and nothing is drawn by lot."""
+    """By experiment: each output depends on its own input alone, wherever that stands, and
+    nothing is drawn by lot.
+    """
     if sum(p.numel() for p in m.parameters()) > 1:
         return False
-    x = torch.linspace(-3, 3, 96)[torch.randperm(96, generator=torch.Generator().manual_seed(0))].view(2, 3, 4, 4)
+    x = torch.linspace(-3, 3, 96)[
+        torch.randperm(96, generator=torch.Generator().manual_seed(0))
+    ].view(2, 3, 4, 4)
     other = torch.where(x > 0, x, -2 * x - 1)
     like = next(m.parameters(), x)
     try:

@@ -1,6 +1,8 @@
-"""FFN: a coordinate network with random Fourier features (Tancik et al., NeurIPS 2020). Represents one image.
+"""FFN: a coordinate network with random Fourier features (Tancik et al., NeurIPS 2020). Represents
+one image.
 
-Coordinates are (row, col), row first, the longer side spanning [−1, 1]: ``2·(i/(max(H, W) − 1) − 0.5)``.
+Coordinates are (row, col), row first, the longer side spanning [−1, 1]: ``2·(i/(max(H, W) − 1) −
+0.5)``.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from .parts import Recipe, coordinates
 
 @dataclass(frozen=True)
 class FFNConfig:
-    """size: (H, W) in pixels; width: d, units per hidden layer and number of frequencies; scale: their std."""
+    """size: (H, W) in pixels; width: d, units per hidden layer and number of frequencies; scale:
+    their std.
+    """
 
     size: tuple[int, int]
     width: int = 104
@@ -44,7 +48,9 @@ class FFN(nn.Module):
     def __init__(self, config: FFNConfig):
         super().__init__()
         self.config, d = config, config.width
-        B = torch.empty(d, 2)  # like torch.randn, which on the meta device takes a second to import what it needs
+        B = torch.empty(
+            d, 2
+        )  # like torch.randn, which on the meta device takes a second to import what it needs
         self.register_buffer("B", B if B.is_meta else B.normal_() * config.scale)
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in ((2 * d, d), (d, d), (d, 3)))
 
@@ -69,17 +75,30 @@ class FFN(nn.Module):
 
     @classmethod
     def from_authors(cls, state: dict[str, Tensor], size: tuple[int, int], n_frames: int | None):
-        """Configuration and tensors of a file in the authors' layout, or None where it is of another kind."""
+        """Configuration and tensors of a file in the authors' layout, or None where it is of
+        another kind.
+        """
         if "model.positional_encoding.B" not in state:
             return None
         rename = {"model.positional_encoding.B": "B"}
-        rename |= {f"model.net.{i}.linear.{p}": f"linears.{i}.{p}" for i in range(3) for p in ("weight", "bias")}
+        rename |= {
+            f"model.net.{i}.linear.{p}": f"linears.{i}.{p}"
+            for i in range(3)
+            for p in ("weight", "bias")
+        }
         tensors = {rename.get(k, k): v for k, v in state.items()}
         return cls.Config(size=size, width=len(tensors["B"])), tensors
 
     def layers(self) -> tuple[Layer, ...]:
         """layer1, layer2, layer3 with 2d, d and d neurons (columns)."""
         return tuple(
-            Layer(f"layer{i}", m.weight[:, :, None, None], m.bias, 1, F.relu if i < 3 else identity, "columns")
+            Layer(
+                f"layer{i}",
+                m.weight[:, :, None, None],
+                m.bias,
+                1,
+                F.relu if i < 3 else identity,
+                "columns",
+            )
             for i, m in enumerate(self.linears, 1)
         )

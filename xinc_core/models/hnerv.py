@@ -1,12 +1,14 @@
 """HNeRV: a video network whose codes are learned from the frames (Chen et al., CVPR 2023).
 
-An encoder (ConvNeXt) turns a frame into a small *embedding*; a 1×1 convolution, blocks (convolution, PixelShuffle, GELU) and a
-head turn the embedding back into the frame. Both are fitted together; then the embeddings of all frames are kept, and the
-encoder is thrown away. So a network on disk is decoder and embeddings, as in the paper's count of parameters.
+An encoder (ConvNeXt) turns a frame into a small *embedding*; a 1×1 convolution, blocks
+(convolution, PixelShuffle, GELU) and a head turn the embedding back into the frame. Both are fitted
+together; then the embeddings of all frames are kept, and the encoder is thrown away. So a network
+on disk is decoder and embeddings, as in the paper's count of parameters.
 
-Traps: frame f is row f of the embeddings, whatever the frame shows; an unfitted network holds random ones. With
-``output="tanh"`` the picture is (1 + tanh)/2, as the authors' code paints it; then a fixed layer behind the head, ``picture``,
-does the halving, and only three of its nine kernels are not zero.
+Traps: frame f is row f of the embeddings, whatever the frame shows; an unfitted network holds
+random ones. With ``output="tanh"`` the picture is (1 + tanh)/2, as the authors' code paints it;
+then a fixed layer behind the head, ``picture``, does the halving, and only three of its nine
+kernels are not zero.
 """
 
 from __future__ import annotations
@@ -23,7 +25,14 @@ from .layers import Layer, run
 from .nerv import decoder_of
 from .parts import Recipe, narrowing, widest
 
-STRIDES = ((4, 4, 2, 2), (4, 2, 2, 2), (4, 2, 2), (2, 2, 2), (2, 2), (2,))  # the first that fits a picture is taken
+STRIDES = (
+    (4, 4, 2, 2),
+    (4, 2, 2, 2),
+    (4, 2, 2),
+    (2, 2, 2),
+    (2, 2),
+    (2,),
+)  # the first that fits a picture is taken
 OUTPUTS = ("linear", "tanh")
 HALF = 0.5  # a tanh output is scaled by and lifted by
 
@@ -32,9 +41,10 @@ HALF = 0.5  # a tanh output is scaled by and lifted by
 class HNeRVConfig:
     """Shape of an HNeRV.
 
-    size: (H, W) in pixels, equal to grid · Π strides, which fixes the grid; n_frames: T; strides: of the blocks, 1 for a block
-    that does not enlarge; channels: one more than strides; kernels: one per block, odd; embedding: channels of an embedding,
-    which has the grid's size; encoder: width of the encoder, for fitting only; output: "linear" or "tanh".
+    size: (H, W) in pixels, equal to grid · Π strides, which fixes the grid; n_frames: T; strides:
+    of the blocks, 1 for a block that does not enlarge; channels: one more than strides; kernels:
+    one per block, odd; embedding: channels of an embedding, which has the grid's size; encoder:
+    width of the encoder, for fitting only; output: "linear" or "tanh".
     """
 
     size: tuple[int, int]
@@ -71,8 +81,14 @@ class HNeRVConfig:
     def n_parameters(self) -> int:
         """Of decoder and embeddings, as the paper counts."""
         c = self.channels
-        n = self.n_frames * self.embedding * prod(self.grid) + (self.embedding + 1) * c[0] + (c[-1] * 9 + 1) * 3
-        return n + sum((a * k * k + 1) * b * s * s for a, b, k, s in zip(c, c[1:], self.kernels, self.strides))
+        n = (
+            self.n_frames * self.embedding * prod(self.grid)
+            + (self.embedding + 1) * c[0]
+            + (c[-1] * 9 + 1) * 3
+        )
+        return n + sum(
+            (a * k * k + 1) * b * s * s for a, b, k, s in zip(c, c[1:], self.kernels, self.strides)
+        )
 
     @classmethod
     def for_clip(
@@ -84,22 +100,35 @@ class HNeRVConfig:
         blocks: int = 1,
         **options,
     ) -> HNeRVConfig:
-        """The configuration for a clip: the widest decoder that, with the embeddings, does not exceed ``parameters``.
+        """The configuration for a clip: the widest decoder that, with the embeddings, does not
+        exceed ``parameters``.
 
-        Unless named, strides are those of ``STRIDES`` that fit the picture, the coarsest grid first, with ``blocks`` − 1 blocks
-        of stride 1 behind each; kernels 1, 3, 5, 5, … by stage; and about as many numbers per embedding on every grid.
+        Unless named, strides are those of ``STRIDES`` that fit the picture, the coarsest grid
+        first, with ``blocks`` − 1 blocks of stride 1 behind each; kernels 1, 3, 5, 5, … by stage;
+        and about as many numbers per embedding on every grid.
         """
-        stages = tuple(strides or next((s for s in STRIDES if size[0] % prod(s) == size[1] % prod(s) == 0), STRIDES[-1]))
+        stages = tuple(
+            strides
+            or next(
+                (s for s in STRIDES if size[0] % prod(s) == size[1] % prod(s) == 0), STRIDES[-1]
+            )
+        )
         flat = tuple(s if not n else 1 for s in stages for n in range(blocks))
         kernels = tuple(min(1 + 2 * i, 5) for i in range(len(stages)) for _ in range(blocks))
-        usual = dict(channels=(1,) * (len(flat) + 1), kernels=kernels, embedding=max(1, round(16 * (prod(stages) / 64) ** 2)))
+        usual = dict(
+            channels=(1,) * (len(flat) + 1),
+            kernels=kernels,
+            embedding=max(1, round(16 * (prod(stages) / 64) ** 2)),
+        )
         start = cls(tuple(size), n_frames, flat, **usual | options)
         if "channels" in options:
             return start
 
         def widths(first: int) -> HNeRVConfig:
             per_stage = list(islice(narrowing(first, 12), len(stages) + 1))
-            return replace(start, channels=(first, *(w for w in per_stage[1:] for _ in range(blocks))))
+            return replace(
+                start, channels=(first, *(w for w in per_stage[1:] for _ in range(blocks)))
+            )
 
         return widest(widths, parameters, f"HNeRV of {size[0]}×{size[1]} and {n_frames} frames")
 
@@ -117,18 +146,26 @@ class HNeRV(nn.Module):
         self.config, c = config, config.channels
         self.expand = nn.Conv2d(config.embedding, c[0], 1)
         shapes = zip(c, c[1:], config.strides, config.kernels)
-        self.blocks = nn.ModuleList(nn.Conv2d(a, b * s * s, k, padding=k // 2) for a, b, s, k in shapes)
+        self.blocks = nn.ModuleList(
+            nn.Conv2d(a, b * s * s, k, padding=k // 2) for a, b, s, k in shapes
+        )
         self.head = nn.Conv2d(c[-1], 3, 3, padding=1)
-        codes = torch.empty(config.n_frames, config.embedding, *config.grid)  # like torch.randn, see FFN
+        codes = torch.empty(
+            config.n_frames, config.embedding, *config.grid
+        )  # like torch.randn, see FFN
         self.register_buffer("embeddings", codes if codes.is_meta else codes.normal_())
         if config.output == "tanh":
             self.register_buffer("scale", HALF * torch.eye(3)[:, :, None, None])
             self.register_buffer("offset", torch.full((3,), HALF))
 
     def new_encoder(self) -> nn.Module:
-        """A new encoder, frames (B, 3, H, W) → embeddings (B, c, h, w), to be fitted together with the network."""
+        """A new encoder, frames (B, 3, H, W) → embeddings (B, c, h, w), to be fitted together
+        with the network.
+        """
         strides = [s for s in self.config.strides if s > 1]
-        return Encoder(strides, [self.config.encoder] * (len(strides) - 1) + [self.config.embedding])
+        return Encoder(
+            strides, [self.config.encoder] * (len(strides) - 1) + [self.config.embedding]
+        )
 
     def keep_codes(self, codes: Tensor) -> None:
         """Store the embeddings of all frames, (T, c, h, w)."""
@@ -151,7 +188,8 @@ class HNeRV(nn.Module):
     def layers(self) -> tuple[Layer, ...]:
         """block1 … blockN and head (and picture, see above); their neurons are kernels (i, o')."""
         blocks = [
-            Layer(f"block{i}", m.weight, m.bias, s, F.gelu) for i, (m, s) in enumerate(zip(self.blocks, self.config.strides), 1)
+            Layer(f"block{i}", m.weight, m.bias, s, F.gelu)
+            for i, (m, s) in enumerate(zip(self.blocks, self.config.strides), 1)
         ]
         if self.config.output == "linear":
             return *blocks, Layer("head", self.head.weight, self.head.bias)
@@ -159,7 +197,9 @@ class HNeRV(nn.Module):
         return *blocks, head, Layer("picture", self.scale, self.offset)
 
     def packed(self) -> dict[str, Tensor]:
-        """What a compressed file holds; the embeddings under a name of their own, so that they are quantised like weights."""
+        """What a compressed file holds; the embeddings under a name of their own, so that they
+        are quantised like weights.
+        """
         return {"codes" if k == "embeddings" else k: v for k, v in self.state_dict().items()}
 
     @staticmethod
@@ -169,9 +209,11 @@ class HNeRV(nn.Module):
 
     @classmethod
     def from_authors(cls, state: dict[str, Tensor], size: tuple[int, int], n_frames: int | None):
-        """Configuration and tensors of a file in the authors' layout, or None: its embeddings are the tensor ``embed``.
+        """Configuration and tensors of a file in the authors' layout, or None: its embeddings are
+        the tensor ``embed``.
 
-        Whether the picture goes through a tanh is not written there: it does unless the first one is a picture without it.
+        Whether the picture goes through a tanh is not written there: it does unless the first one
+        is a picture without it.
         """
         if not any(k.startswith(("encoder.", "embed")) for k in state):
             return None
@@ -180,17 +222,25 @@ class HNeRV(nn.Module):
                 "it holds an HNeRV's encoder but not the embeddings of the frames, without which nothing can be painted; load "
                 "the quant_vid.pth that the authors' evaluation writes beside it, which holds them"
             )
-        tensors, shape = decoder_of({k: v for k, v in state.items() if not k.startswith(("encoder.", "embed"))})
+        tensors, shape = decoder_of(
+            {k: v for k, v in state.items() if not k.startswith(("encoder.", "embed"))}
+        )
         embeddings = tensors["embeddings"] = state["embed"]
         if n_frames not in (None, len(embeddings)):
-            raise ValueError(f"it holds the embeddings of {len(embeddings)} frames, not of {n_frames}; leave n_frames out")
+            raise ValueError(
+                f"it holds the embeddings of {len(embeddings)} frames, not of {n_frames}; leave n_frames out"
+            )
         cells = len(tensors["expand.weight"]) // shape["channels"][0]
         if cells != 1:
-            raise ValueError(f"it lays {cells} cells out of each cell of an embedding, which HNeRV does not do here")
+            raise ValueError(
+                f"it lays {cells} cells out of each cell of an embedding, which HNeRV does not do here"
+            )
         config = cls.Config(size, len(embeddings), **shape, embedding=embeddings.shape[1])
         if tuple(embeddings.shape[2:]) != config.grid:
             h, w = (n * prod(config.strides) for n in embeddings.shape[2:])
-            raise ValueError(f"it paints {h}×{w} pixels, not {size[0]}×{size[1]}; is the size right?")
+            raise ValueError(
+                f"it paints {h}×{w} pixels, not {size[0]}×{size[1]}; is the size right?"
+            )
         return cls._with_output(config, tensors)
 
     @classmethod
@@ -208,12 +258,18 @@ class HNeRV(nn.Module):
 
 
 class Encoder(nn.Sequential):
-    """ConvNeXt (Liu et al., CVPR 2022) with one block per stage: every stage shrinks the picture by its stride."""
+    """ConvNeXt (Liu et al., CVPR 2022) with one block per stage: every stage shrinks the picture
+    by its stride.
+    """
 
     def __init__(self, strides: list[int], widths: list[int]):
         parts: list[nn.Module] = []
         for i, (a, b, s) in enumerate(zip([3, *widths], widths, strides)):
-            shrink = [nn.Conv2d(a, b, s, s), ChannelNorm(b)] if i == 0 else [ChannelNorm(a), nn.Conv2d(a, b, s, s)]
+            shrink = (
+                [nn.Conv2d(a, b, s, s), ChannelNorm(b)]
+                if i == 0
+                else [ChannelNorm(a), nn.Conv2d(a, b, s, s)]
+            )
             parts += [*shrink, Residual(b)]
         super().__init__(*parts)
         for module in self.modules():

@@ -1,26 +1,33 @@
 """What a family tells the tracer: a network is a chain of layers, and each layer is one linear map.
 
-A family is a plain ``nn.Module`` in one file. To the tracer it offers, besides ``forward(t)`` → (B, 3, H, W),
+A family is a plain ``nn.Module`` in one file. To the tracer it offers, besides ``forward(t)`` → (B,
+3, H, W),
 
-* ``encode(t)``  — what the network receives for frame positions ``t`` (B,) in [0, 1): free of parameters to be fitted;
+* ``encode(t)``  — what the network receives for frame positions ``t`` (B,) in [0, 1): free of
+  parameters to be fitted;
 * ``stem(code)`` — the input of the first layer whose neurons are traced, (B, c_in, h, w);
 * ``layers()``   — the chain of :class:`Layer` from there to the picture;
-* ``for_video``, ``config.size`` (H, W) and ``config.n_frames`` for a video; ``frame`` for an image: which one of its clip.
+* ``for_video``, ``config.size`` (H, W) and ``config.n_frames`` for a video; ``frame`` for an image:
+  which one of its clip.
 
-To be fitted, saved and loaded by name it also has ``family`` (its name, under which ``models.FAMILIES`` lists the class),
-``Config`` (a dataclass of plain values with ``for_clip(size, n_frames, **options)``), ``decode(code)`` and a ``recipe``.
-Optional:
+To be fitted, saved and loaded by name it also has ``family`` (its name, under which
+``models.FAMILIES`` lists the class), ``Config`` (a dataclass of plain values with ``for_clip(size,
+n_frames, **options)``), ``decode(code)`` and a ``recipe``. Optional:
 
-* ``new_encoder()`` and ``keep_codes(codes)``, where codes are learned: a new module frames (B, 3, H, W) → codes that is
-  fitted along with the network, and what stores the codes of all frames, (T, …), for ``encode`` once the fit is done;
+* ``new_encoder()`` and ``keep_codes(codes)``, where codes are learned: a new module frames (B, 3,
+  H, W) → codes that is
+  fitted along with the network, and what stores the codes of all frames, (T, …), for ``encode``
+  once the fit is done;
 * ``packed()`` and ``unpacked(config, tensors)``, where a file can hold less than all parameters;
-* ``from_authors(state, size, n_frames)``, which makes (config, tensors) of a published file's tensors, or None.
+* ``from_authors(state, size, n_frames)``, which makes (config, tensors) of a published file's
+  tensors, or None.
 
-Nothing else in the package knows which family it is looking at. ``notebooks/13_your_own_network.ipynb`` adds one, and a plain
-chain of torch's own layers needs no description: see ``models.chain``.
+Nothing else in the package knows which family it is looking at.
+``notebooks/13_your_own_network.ipynb`` adds one, and a plain chain of torch's own layers needs no
+description: see ``models.chain``.
 
-Trap: a linear layer is a 1×1 convolution here, so that a coordinate network and a convolutional decoder read the same
-way; pixels are never flattened.
+Trap: a linear layer is a 1×1 convolution here, so that a coordinate network and a convolutional
+decoder read the same way; pixels are never flattened.
 """
 
 from __future__ import annotations
@@ -38,14 +45,20 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
-_IN_PLACE = {F.gelu: torch.ops.aten.gelu_, F.relu: torch.relu_, torch.sin: torch.sin_, F.silu: torch.ops.aten.silu_}
+_IN_PLACE = {
+    F.gelu: torch.ops.aten.gelu_,
+    F.relu: torch.relu_,
+    torch.sin: torch.sin_,
+    F.silu: torch.ops.aten.silu_,
+}
 
 
 @dataclass(frozen=True)
 class Layer:
     """One linear map, what follows it, and how its weights are grouped into neurons.
 
-    The layer computes ``activation(shuffle(conv(x, weight) + bias))`` with stride 1 and zero padding ``k // 2``.
+    The layer computes ``activation(shuffle(conv(x, weight) + bias))`` with stride 1 and zero
+    padding ``k // 2``.
 
     Attributes
     ----------
@@ -55,12 +68,14 @@ class Layer:
         A linear layer is the case k = 1.
     bias : Tensor, (c_out,), or None
     stride : int
-        PixelShuffle factor s: pre-shuffle channel ``o·s² + q`` becomes sub-pixel ``(q div s, q mod s)`` of channel ``o``.
+        PixelShuffle factor s: pre-shuffle channel ``o·s² + q`` becomes sub-pixel ``(q div s, q mod
+        s)`` of channel ``o``.
     activation : callable
         Pointwise; may also offer ``in_place_(x)``, and ``slope_(x)``, its derivative in place.
     neurons : {"kernels", "columns"}
-        ``"kernels"``: neuron ``(i, o')`` is the k×k kernel from input channel i to pre-shuffle channel o', ordered
-        row-major. ``"columns"``: neuron j is the column ``weight[:, j]``, all output units together (k = s = 1).
+        ``"kernels"``: neuron ``(i, o')`` is the k×k kernel from input channel i to pre-shuffle
+        channel o', ordered row-major. ``"columns"``: neuron j is the column ``weight[:, j]``, all
+        output units together (k = s = 1).
     """
 
     name: str
@@ -92,7 +107,11 @@ class Layer:
 
     def detached(self) -> Layer:
         """The same layer over weights that carry no gradient."""
-        return replace(self, weight=self.weight.detach(), bias=None if self.bias is None else self.bias.detach())
+        return replace(
+            self,
+            weight=self.weight.detach(),
+            bias=None if self.bias is None else self.bias.detach(),
+        )
 
     def without(self, neurons: Tensor) -> Layer:
         """A copy with the weights of these neurons set to zero; biases stay."""
@@ -120,10 +139,14 @@ class Layer:
 
     def activate_(self, z: Tensor) -> Tensor:
         """The activation, in place where torch or the activation itself can."""
-        return (_IN_PLACE.get(self.activation) or getattr(self.activation, "in_place_", self.activation))(z)
+        return (
+            _IN_PLACE.get(self.activation) or getattr(self.activation, "in_place_", self.activation)
+        )(z)
 
     def slope(self, x: Tensor, output: Tensor) -> Tensor:
-        """Derivative of the activation where input ``x`` led to ``output``, shaped like the output."""
+        """Derivative of the activation where input ``x`` led to ``output``, shaped like the
+        output.
+        """
         if self.activation is F.relu:
             return (output > 0).to(x.dtype)
         z = self.shuffle(self.linear(x))
@@ -137,7 +160,9 @@ class Layer:
 def run(layers: Sequence[Layer], x: Tensor) -> Tensor:
     """Send ``x`` (B, c_in, h, w) through the chain; the image for the whole chain, (B, 3, H, W)."""
     wide = any(layer.kernel > 1 for layer in layers)
-    x = x.contiguous(memory_format=torch.channels_last) if wide else x  # in which wide kernels take less time
+    x = (
+        x.contiguous(memory_format=torch.channels_last) if wide else x
+    )  # in which wide kernels take less time
     for layer in layers:
         x = layer(x)
     return x
@@ -147,15 +172,21 @@ def check_chain(layers: Sequence[Layer]) -> None:
     """Refuse chains whose maps would not mean what they say."""
     last = layers[-1]
     if last.stride != 1 or last.activation is not identity:
-        raise ValueError(f"the last layer, {last.name}, must be linear and of stride 1: add an identity layer behind it")
+        raise ValueError(
+            f"the last layer, {last.name}, must be linear and of stride 1: add an identity layer behind it"
+        )
     for number, layer in enumerate(layers):
         h, w = layer.weight.shape[2:]
         if h != w or h % 2 == 0:
-            raise ValueError(f"{layer.name} has kernels of {h}×{w}; a traced kernel is square and odd")
+            raise ValueError(
+                f"{layer.name} has kernels of {h}×{w}; a traced kernel is square and odd"
+            )
         wide = next((x for x in layers[number:] if (x.kernel, x.stride) != (1, 1)), None)
         if layer.neurons == "columns" and wide:
             raise ValueError(
                 f"{layer.name} has columns as neurons, which needs kernel 1 and stride 1 from there on ({wide.name})"
             )
     if last.c_out != 3:
-        raise ValueError(f"the last layer, {last.name}, paints {last.c_out} channels; a picture has 3")
+        raise ValueError(
+            f"the last layer, {last.name}, paints {last.c_out} channels; a picture has 3"
+        )

@@ -1,11 +1,12 @@
-"""SIREN: a coordinate network with sine activations (Sitzmann et al., NeurIPS 2020). Represents one image.
+"""SIREN: a coordinate network with sine activations (Sitzmann et al., NeurIPS 2020). Represents one
+image.
 
-Coordinates are FFN's: (row, col), the longer side spanning [−1, 1]. Then ``sin(ω·(Wx + b))`` layer after layer, and a linear
-one at the end.
+Coordinates are FFN's: (row, col), the longer side spanning [−1, 1]. Then ``sin(ω·(Wx + b))`` layer
+after layer, and a linear one at the end.
 
-Trap: the first sine layer is the *stem*, as Fourier features are FFN's. It reads two numbers, so it would have two neurons,
-and a finding about two neurons says nothing. The frequency ω belongs to the activation and not to the weights, so that a
-layer's weight is the parameter itself.
+Trap: the first sine layer is the *stem*, as Fourier features are FFN's. It reads two numbers, so it
+would have two neurons, and a finding about two neurons says nothing. The frequency ω belongs to the
+activation and not to the weights, so that a layer's weight is the parameter itself.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ class Sine:
 
 @dataclass(frozen=True)
 class SIRENConfig:
-    """size: (H, W) in pixels; width: units per sine layer; depth: sine layers after the stem; first_w0, w0: frequency ω of
-    the stem (the paper's 30 learns small pictures slowly) and of the others."""
+    """size: (H, W) in pixels; width: units per sine layer; depth: sine layers after the stem;
+    first_w0, w0: frequency ω of the stem (the paper's 30 learns small pictures slowly) and of the
+    others."""
 
     size: tuple[int, int]
     width: int = 128
@@ -62,7 +64,9 @@ class SIRENConfig:
 
 
 class SIREN(nn.Module):
-    """(row, col) → sine layers → colour. ``forward`` ignores the frame position and returns (B, 3, H, W) for B positions."""
+    """(row, col) → sine layers → colour. ``forward`` ignores the frame position and returns (B,
+    3, H, W) for B positions.
+    """
 
     family = "siren"
     Config = SIRENConfig
@@ -81,7 +85,9 @@ class SIREN(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Section 3.2 of the paper: weights that keep the spread of what the sines see alike from layer to layer."""
+        """Section 3.2 of the paper: weights that keep the spread of what the sines see alike
+        from layer to layer.
+        """
         c = self.config
         self.first.weight.uniform_(-1 / 2, 1 / 2)
         for linear in self.linears:

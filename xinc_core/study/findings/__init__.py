@@ -1,0 +1,1 @@
+"""Findings: what is measured and what is drawn, one file each."""
