@@ -13,13 +13,13 @@ from conftest import Chain
 from torch import nn
 
 import xinc_core as xc
+from xinc_core.editing import sampling
 from xinc_core.models import identity
 from xinc_core.study.answers import verdicts
 from xinc_core.study.answers.table import verdict_table, where_it_holds
 from xinc_core.study.figures import charts
 from xinc_core.study.findings import (
     bits,
-    claims,
     distributed,
     edges,
     faithfulness,
@@ -31,11 +31,11 @@ from xinc_core.study.findings import (
     selectivity,
     twin,
 )
+from xinc_core.study.findings.claims import Claim, Condition
 from xinc_core.study.findings.planted import painted_by, planted, white
 from xinc_core.study.measuring import results, store
 from xinc_core.study.statistics import intervals
 from xinc_core.study.statistics.scene import Scene, View, pairs
-from xinc_core.tracing.maps import FEWER
 
 FINDINGS = (distributed, edges, selectivity, objects, motion, groups)
 
@@ -316,7 +316,7 @@ def test_the_measured_frames_leave_out_frame_20():
 # Verdicts -----------------------------------------------------------------------------------------
 # ---------------------
 
-CLAIM = claims.Claim("edge_bias", (claims.Condition("x", 1.0), claims.Condition("x", "null")))
+CLAIM = Claim("edge_bias", (Condition("x", 1.0), Condition("x", "null")))
 
 
 def made(values: dict, family="nerv", variant="trained", null=0.0, seeds=5):
@@ -403,7 +403,7 @@ def test_a_verdict_that_hangs_on_the_bias_is_undecided():
 
 def test_what_an_untrained_network_has_too_gets_no_verdict_where_it_cannot_have_it():
     table = pd.concat([made({"a": 2.0, "b": 2.0}), made({"a": 2.0, "b": 0.0}, variant="untrained")])
-    strict = claims.Claim("edge_bias", CLAIM.conditions, untrained_fails=True)
+    strict = Claim("edge_bias", CLAIM.conditions, untrained_fails=True)
     assert judged(table, strict) == {"a": "no verdict", "b": "reproduced", "all": "partly"}
     assert judged(table) == {"a": "reproduced", "b": "reproduced", "all": "reproduced"}
 
@@ -554,12 +554,17 @@ def test_layers_of_a_huge_network_are_sampled_under_every_rule(monkeypatch):
         NAME="n", VERSION=1, OFFSETS=(0,), measure=lambda view: dict(n=float(len(view.layer)))
     )
     whole = results.compute(counts, xc.load_clip("courtyard"), unit)
-    monkeypatch.setattr(xc.models, "HUGE", 20_000)
+    monkeypatch.setattr(sampling, "HUGE_NEURONS", 20_000)
     results._channels.cache_clear()
     sampled = results.compute(counts, xc.load_clip("courtyard"), unit)
     results._channels.cache_clear()
     assert [layer["n"] for layer in whole.values()] == [18352, 3224, 2288, 66]
-    assert [layer["n"] for layer in sampled.values()] == [FEWER * 37, FEWER * 31, FEWER * 26, 66]
+    assert [layer["n"] for layer in sampled.values()] == [
+        sampling.CHANNELS_OF_HUGE * 37,
+        sampling.CHANNELS_OF_HUGE * 31,
+        sampling.CHANNELS_OF_HUGE * 26,
+        66,
+    ]
 
 
 def verdict_rows(**verdicts_of):

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from xinc_core.clips.clip import Clip
 from xinc_core.fitting.quality import evaluate, psnr
 from xinc_core.fitting.training import refine
-from xinc_core.models import Layer, check_registered, is_huge, render, run
+from xinc_core.models import Layer, check_registered, render, run
 from xinc_core.storage.compressed import LOSSY, pack, rounded, write
 from xinc_core.storage.plain import packed, unpacked
 from xinc_core.tracing.canvas import trace
 from xinc_core.tracing.maps import LayerMaps
+
+from .sampling import frames_to_score
 
 ORDERS = ("first_order", "paper", "weight norm", "activation norm", "random")
 
@@ -244,7 +246,7 @@ def compress(
     n = model.config.n_frames if model.for_video else 1
     original = model
     if prune:
-        model = pruned(model, least(scores(model, "first_order", asked(model, n)), prune))
+        model = pruned(model, least(scores(model, "first_order", frames_to_score(model)), prune))
     if tune:
         model = refine(model, clip, tune, progress=progress)
     plan = guided_bits(model, bits) if guided else equal_bits(model, bits)
@@ -261,19 +263,6 @@ def compress(
     return told | dict(
         bytes=len(data), bits_per_pixel=round(8 * len(data) / (n * prod(model.config.size)), 4)
     )
-
-
-def spread(n_frames: int, most: int, offset: float = 0.5) -> list[int]:
-    """Evenly spread frames: the middles (or another place) of ``most`` equal parts."""
-    most = min(most, n_frames)
-    return [int((i + offset) * n_frames / most) for i in range(most)]
-
-
-def asked(model: nn.Module, n_frames: int) -> list[int]:
-    """The frames whose totals say what can go: four, spread over the clip; one for a network of
-    more than 25,000 neurons.
-    """
-    return spread(n_frames, 1 if is_huge(model) else 4)
 
 
 def _likeness(a: nn.Module, b: nn.Module, n_frames: int) -> float:

@@ -16,7 +16,6 @@ from .parts import Recipe, coordinates
 from .siren import SIREN, Sine, SIRENConfig
 
 FAMILIES: dict[str, type[nn.Module]] = {c.family: c for c in (FFN, NeRV, SIREN, HNeRV)}
-HUGE = 25_000  # neurons; the paper's NeRV has 23,930
 
 __all__ = [
     "FAMILIES",
@@ -37,7 +36,6 @@ __all__ = [
     "coordinates",
     "family",
     "identity",
-    "is_huge",
     "position",
     "recipe",
     "render",
@@ -50,11 +48,6 @@ def family(name: str) -> type[nn.Module]:
     if name not in FAMILIES:
         raise ValueError(f"no family {name!r}; there are {', '.join(FAMILIES)}")
     return FAMILIES[name]
-
-
-def is_huge(model: nn.Module) -> bool:
-    """Whether a network has more than ``HUGE`` neurons, so that it is measured in samples."""
-    return sum(layer.n_neurons for layer in model.layers()) > HUGE
 
 
 def recipe(name: str) -> Recipe:

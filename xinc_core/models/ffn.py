@@ -41,7 +41,7 @@ class FFN(nn.Module):
 
     family = "ffn"
     Config = FFNConfig
-    recipe = Recipe(1000, 9e-4, seconds=0.065)
+    recipe = Recipe(1000, 9e-4)
     for_video = False
     frame = 0  # of its clip, that it was fitted to
 

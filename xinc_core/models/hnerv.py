@@ -138,7 +138,7 @@ class HNeRV(nn.Module):
 
     family = "hnerv"
     Config = HNeRVConfig
-    recipe = Recipe(300, 1e-3, warmup=0.2, cosine=True, seconds=0.05)
+    recipe = Recipe(300, 1e-3, warmup=0.2, cosine=True)
     for_video = True
 
     def __init__(self, config: HNeRVConfig):

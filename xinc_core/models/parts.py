@@ -21,7 +21,6 @@ class Recipe:
     batch: int = 2
     warmup: float = 0.0
     cosine: bool = False
-    seconds: float = 0.019
 
     def instead(self, **asked) -> Recipe:
         """The recipe with what was asked for, where it is not None, instead of its own."""

@@ -70,7 +70,7 @@ class SIREN(nn.Module):
 
     family = "siren"
     Config = SIRENConfig
-    recipe = Recipe(1000, 1e-3, seconds=0.065)
+    recipe = Recipe(1000, 1e-3)
     for_video = False
     frame = 0  # of its clip, that it was fitted to
 

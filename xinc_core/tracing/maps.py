@@ -17,9 +17,6 @@ from .region_sums import Regional, side_by_side
 from .rules import Box, Rule, Subset, Traced, whole
 
 STREAM_BYTES = 2**22  # maps per step of a reduction: small enough to stay in the processor's cache
-# Of a layer with more neurons than LARGE a sample has CHANNELS output channels; of every layer of a
-# huge network FEWER.
-CHANNELS, LARGE, FEWER = 64, 4000, 24
 WORK_BYTES = (
     256e6  # working memory of a rule, which decides into how many tiles a large picture is cut
 )
@@ -221,12 +218,6 @@ class LayerMaps:
         return self._samples.setdefault(
             (channels, seed), self.only(torch.isin(of, chosen).nonzero()[:, 0])
         )
-
-    def few(self, channels: int = CHANNELS) -> LayerMaps:
-        """A seeded sample of so many output channels; a layer of at most 4,000 neurons itself,
-        unless fewer are asked for.
-        """
-        return self.sample(channels) if len(self) > LARGE or channels < CHANNELS else self
 
     def only(self, neurons: Tensor) -> LayerMaps:
         """Some of the layer's neurons, renumbered from 0; ``neurons`` of the result holds their

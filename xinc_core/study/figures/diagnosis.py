@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xinc_core.clips.clip import Clip
+from xinc_core.editing.sampling import sample_layer
 from xinc_core.fitting.quality import check_clip, psnr
 from xinc_core.models import render
 from xinc_core.study.statistics.partitions import Partition, grid_cells, instances
@@ -125,7 +126,7 @@ def looked_at(maps: LayerMaps, miss: Tensor) -> Looked:
     """A layer's first-order maps beside what the picture misses, target − image (3, H, W), in
     one pass.
     """
-    maps, (_, H, W) = maps.few(), maps.shape
+    maps, (_, H, W) = sample_layer(maps), maps.shape
     cells = (torch.arange(H)[:, None] * 8 // H * 16 + torch.arange(W) * 16 // W).flatten()
     energy, due = torch.zeros(2, len(maps), dtype=torch.float64)
     profile = torch.zeros(len(maps), 3 * 8 * 16)

@@ -12,14 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from xinc_core.clips.clip import Clip
-from xinc_core.editing.compression import (
-    encoded,
-    equal_bits,
-    guided_bits,
-    quantised,
-    sensitivities,
-    spread,
-)
+from xinc_core.editing.compression import encoded, equal_bits, guided_bits, quantised, sensitivities
+from xinc_core.editing.sampling import spread_frames
 from xinc_core.fitting.quality import evaluate, psnr
 from xinc_core.study.statistics.scene import Scene
 
@@ -54,7 +48,7 @@ def of_network(model: nn.Module, scene: Scene, rule: str, seed: int) -> dict[str
     ``first_order`` also bits per pixel and PSNR of whole files over all frames, those of codecs on
     the same frames, and the ratio of sizes at equal PSNR."""
     clip, n = scene.clip, len(scene.clip) if model.for_video else 1
-    held, middle = spread(n, 4, 0.25), spread(n, 1)[0]
+    held, middle = spread_frames(n, 4, 0.25), spread_frames(n, 1)[0]
     equal = [evaluate(quantised(model, equal_bits(model, b)), clip, frames=held) for b in BITS]
     error = sensitivities(model, rule, middle)
     guided = [

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from xinc_core.editing.compression import weights_of_neurons
+from xinc_core.editing.sampling import sample_layer
 from xinc_core.models import Layer
 from xinc_core.study.statistics.ranks import rank_correlation
 from xinc_core.study.statistics.scene import Scene, at_some_pixels
@@ -64,9 +65,9 @@ def _by_rule(
     error = (canvas.image.clamp(0, 1) - clean).abs().sum(0)
     seen, shown = at_some_pixels(canvas, clean)
     for number, name in enumerate(canvas.layers):
-        told = _faults(shown, seen, seen[name].few(), seed * 10 + number)
+        told = _faults(shown, seen, sample_layer(seen[name]), seed * 10 + number)
         for rule in RULE_ORDER:
-            maps = canvas.with_rule(rule)[name].few()
+            maps = sample_layer(canvas.with_rule(rule)[name])
             heat, effective = maps.heatmap(), effective_shares(maps)[0]
             told[rule] |= dict(rank_error_heatmap=rank_correlation(heat, error))
             told[rule] |= dict(

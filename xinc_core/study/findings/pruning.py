@@ -13,7 +13,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from xinc_core.editing.compression import asked, deletion, least, pruned, scores, spread
+from xinc_core.editing.compression import deletion, least, pruned, scores
+from xinc_core.editing.sampling import frames_to_score, spread_frames
 from xinc_core.fitting.quality import evaluate, psnr
 from xinc_core.fitting.training import DivergenceError, refine
 from xinc_core.models import run
@@ -77,13 +78,13 @@ def _frames(model: nn.Module) -> int:
 
 def _held(model: nn.Module) -> list[int]:
     """The frames on which PSNR is taken."""
-    return spread(_frames(model), 2)
+    return spread_frames(_frames(model), 2)
 
 
 @lru_cache(maxsize=8)
 def ranked(model: nn.Module, order: str, seed: int) -> dict[str, Tensor]:
     """The neurons' scores, layer → (n_neurons,); kept, because several findings ask."""
-    return scores(model, order, asked(model, _frames(model)), seed)
+    return scores(model, order, frames_to_score(model), seed)
 
 
 @lru_cache(maxsize=8)

@@ -29,15 +29,15 @@ from joblib import Parallel, delayed, parallel_config
 from torch import nn
 
 from xinc_core.clips.clip import Clip
+from xinc_core.editing.sampling import CHANNELS, channels_of, sample_layer
 from xinc_core.fitting.training import untrained
-from xinc_core.models import FAMILIES, is_huge
+from xinc_core.models import FAMILIES
 from xinc_core.storage.plain import find_model, load_model, model_name, read_header
 from xinc_core.study.answers.verdicts import KEYS
 from xinc_core.study.findings.claims import PLANTED
 from xinc_core.study.findings.planted import planted
 from xinc_core.study.statistics.scene import Scene, View, at_some_pixels
 from xinc_core.tracing.canvas import Canvas, trace
-from xinc_core.tracing.maps import CHANNELS, FEWER
 from xinc_core.util.machine import free_bytes, give_back
 from xinc_core.util.paths import environment
 from xinc_core.util.progress import progress_bar
@@ -294,7 +294,8 @@ def compute(finding: ModuleType, clip: Clip, unit: Unit, what: str = "measure") 
     few = not getattr(finding, "WHOLE", False) if what == "pictures" else sampled
     for name in seen[0].layers:
         layers = tuple(
-            canvas[name].few(_channels(unit.model)) if few else canvas[name] for canvas in seen
+            sample_layer(canvas[name], _channels(unit.model)) if few else canvas[name]
+            for canvas in seen
         )
         found[name] = function(
             View(layers, tuple(c.image for c in seen), scene, unit.frame, stride)
@@ -386,7 +387,7 @@ def _channels(model: str) -> int:
     """Of this network's large layers so many output channels are measured; of a huge network's
     layers fewer, and of all.
     """
-    return FEWER if is_huge(load_model(model)) else CHANNELS
+    return channels_of(load_model(model))
 
 
 @lru_cache(maxsize=2)

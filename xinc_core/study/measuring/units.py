@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from xinc_core.clips.clip import Clip
+from xinc_core.editing.sampling import is_huge
 from xinc_core.fitting.quality import check_clip
-from xinc_core.models import is_huge
 from xinc_core.storage.plain import find_model, load_model, model_name
 from xinc_core.study.findings.claims import PLANTED
 from xinc_core.study.statistics.scene import pairs

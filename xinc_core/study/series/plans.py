@@ -39,6 +39,9 @@ PROFILES = {
     "quick": Profile(32, 5.0, 150, (1, 10), 3, 10),
     "full": Profile(None, None, 300, (1, 10, 20, 30, 40), 8, 13),
 }
+# Seconds of a frame and epoch at 128×256 on two CPU cores, for estimates.
+SECONDS_PER_FRAME = {"ffn": 0.065, "siren": 0.065, "nerv": 0.019, "hnerv": 0.05}
+SECONDS_OF_OTHERS = 0.019
 WOULD_ADD = (
     "--profile full takes every frame, trains for twice as long, fits five seeds instead of two (intervals become narrow enough "
     "for verdicts), measures the first seed on eight frames instead of three, and adds notebooks 10 to 12"
@@ -261,7 +264,7 @@ def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
     pixels = (plan.size[0] * plan.size[1] if plan.size else 128 * 224) / (128 * 256)
     found, measured = [], PROFILES[plan.profile].measured
     for family, seed, mirrored in plan.fits():
-        per_epoch = recipe(family).seconds * (
+        per_epoch = SECONDS_PER_FRAME.get(family, SECONDS_OF_OTHERS) * (
             plan.n_frames if family_class(family).for_video else 1
         )
         what = f"{fit_name(family, seed, mirrored)}: {plan.epochs[family]:,} epochs"

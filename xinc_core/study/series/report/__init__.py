@@ -8,12 +8,12 @@ from importlib import resources
 from pathlib import Path
 
 from xinc_core.clips.clip import CLIP_FILE, Clip, load_clip
+from xinc_core.editing.sampling import CHANNELS, CHANNELS_OF_HUGE, LARGE_NEURONS
 from xinc_core.storage.plain import model_name, read_header
 from xinc_core.study.answers.table import FINDINGS, STATISTICS, notebook_tables, read_rows
 from xinc_core.study.figures import theme as plots
 from xinc_core.study.series.notebooks import SERIES
 from xinc_core.study.series.plans import PROFILES
-from xinc_core.tracing.maps import CHANNELS, FEWER, LARGE
 from xinc_core.tracing.rules import RULE_ORDER
 from xinc_core.util.paths import replace_file
 
@@ -65,7 +65,9 @@ def write_report(run: str | Path) -> Path:
         shows=shows(_first(models), clip, SPRITES),
         palette=plots.palette(),
         models=models,
-        sampled=dict(channels=CHANNELS, fewer=FEWER, large=LARGE, frames=_measured(facts)),
+        sampled=dict(
+            channels=CHANNELS, fewer=CHANNELS_OF_HUGE, large=LARGE_NEURONS, frames=_measured(facts)
+        ),
         files=_checksums(run),
         colors=plots.VERDICT_COLORS,
         family_color=plots.family_color,

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xinc_core.clips.clip import Clip
+from xinc_core.editing.sampling import sample_layer
 from xinc_core.fitting.quality import check_clip, psnr
 from xinc_core.models import render
 from xinc_core.storage.plain import load_model
@@ -100,7 +101,7 @@ def strongest(model: nn.Module, frame: int) -> dict[str, tuple[LayerMaps, tuple[
     """
     found = {}
     for layer in trace(model, frame, "first_order"):
-        looked_at = layer.few()
+        looked_at = sample_layer(layer)
         totals = looked_at.totals()
         few = totals.topk(min(STRONGEST, len(totals))).indices
         shares = (totals[few] / totals.sum().clamp_min(1e-300)).tolist()
