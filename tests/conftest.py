@@ -1,3 +1,15 @@
+"""What every test may ask for: files that lie beside the checkout, and small networks of many kinds.
+
+Three variables say what this machine has:
+
+``XINC_REFERENCE_DIR``
+    A folder with the authors' checkpoints and the values that their code computes.
+``XINC_CLIPS``
+    A folder of real videos.
+``XINC_REQUIRE_ALL``
+    Set, nothing may be missing: a test that would be skipped fails.
+"""
+
 import os
 from pathlib import Path
 
@@ -9,8 +21,6 @@ from torch import nn
 import xinc_core as xc
 from xinc_core.models import FFN, SIREN, HNeRV, Layer, NeRV, identity
 
-REFERENCE = os.environ.get("XINC_REFERENCE_DIR")
-
 
 def missing(what: str) -> None:
     """Skip, visibly; fail where nothing may be missing."""
@@ -19,12 +29,24 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
+def folder_of(variable: str, unseen: str) -> Path:
+    """The folder that an environment variable names; where it is not set, ``missing``."""
+    folder = os.environ.get(variable)
+    if not folder:
+        missing(f"{variable} is not set: {unseen}")
+    return Path(folder)
+
+
 @pytest.fixture(scope="session")
 def reference() -> Path:
     """The authors' checkpoint and values computed with their code."""
-    if not REFERENCE:
-        missing("XINC_REFERENCE_DIR is not set: the authors' reference values were not compared")
-    return Path(REFERENCE)
+    return folder_of("XINC_REFERENCE_DIR", "the authors' reference values were not compared")
+
+
+@pytest.fixture(scope="session")
+def videos() -> Path:
+    """Real videos, too large to ship."""
+    return folder_of("XINC_CLIPS", "no real video was read")
 
 
 class Chain(nn.Module):

@@ -11,8 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from conftest import missing
-from test_browser import FLAGS
+from chromium import chromium
 
 import xinc_core as xc
 from xinc_core.clips.clip import Clip, save_clip
@@ -282,17 +281,8 @@ def test_what_is_missing_is_left_out_and_what_is_wrong_is_said(tmp_path):
 
 @pytest.fixture(scope="module")
 def browser():
-    name = next(
-        (b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None
-    )
-    if name is None:
-        missing("no chromium: the report was not opened in a browser")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=shutil.which(name), args=FLAGS)
-        yield chromium
-        chromium.close()
+    with chromium("the report was not opened in a browser") as started:
+        yield started
 
 
 @pytest.mark.parametrize("width, scheme", [(1280, "light"), (420, "dark")])

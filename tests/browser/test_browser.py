@@ -14,20 +14,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import missing
+from chromium import chromium
 
 from xinc_core.study.series.notebooks import SERIES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ARTIFACTS = ROOT / "test-artifacts"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +68,10 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page():
-    browser = next(
-        (b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None
-    )
-    if browser is None:
-        missing("no chromium: the notebooks were not opened in a browser")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=shutil.which(browser), args=FLAGS)
-        page = chromium.new_page(viewport={"width": 1280, "height": 1400})
+    with chromium("the notebooks were not opened in a browser") as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
         page.set_default_timeout(180_000)
         yield page
-        chromium.close()
 
 
 def wait_until(check, seconds=30, every=0.1):

@@ -36,6 +36,7 @@ from xinc_core.study.findings.planted import painted_by, planted, white
 from xinc_core.study.measuring import results, store
 from xinc_core.study.statistics import intervals
 from xinc_core.study.statistics.scene import Scene, View, pairs
+from xinc_core.util import paths
 
 FINDINGS = (distributed, edges, selectivity, objects, motion, groups)
 
@@ -470,9 +471,7 @@ def units():
     """For every finding, family and rule one stored unit, chosen by a seed."""
     stored = {}
     for finding in (*FINDINGS, twin, faithfulness, bits, faults, pruning):
-        for path in sorted(
-            (results.__file__ and xc.paths.DATA / "results").glob(f"{finding.NAME}-*.json")
-        ):
+        for path in sorted((paths.DATA / "results").glob(f"{finding.NAME}-*.json")):
             for label, entry in json.loads(path.read_text()).items():
                 if label.startswith(("planted", "across")):
                     continue

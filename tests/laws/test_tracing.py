@@ -6,6 +6,7 @@ import literal
 import numpy as np
 import pytest
 import torch
+from comparing import close
 from conftest import Chain
 
 import xinc_core as xc
@@ -20,14 +21,6 @@ def _backwards(monkeypatch):
     compared with it below.
     """
     monkeypatch.setattr(xc.tracing.rules, "FEW", 0)
-
-
-def close(got, wanted, rtol):
-    scale = wanted.abs().max()
-    assert got.shape == wanted.shape
-    assert (got - wanted).abs().max() <= rtol * max(scale, 1e-30), (
-        f"{(got - wanted).abs().max() / scale:.2e}"
-    )
 
 
 def all_maps(network, rule, index, **options):
