@@ -37,7 +37,7 @@ NERV_FRAME = 1
 MAPS_OF_A_LAYER = 4  # so many of a NeRV layer's maps are stored; of the FFN all
 
 
-# The networks' weights ---------------------------------------------------------------------------
+# The networks' weights --------------------------------------------------------------------------
 
 
 class Weights:
@@ -80,7 +80,7 @@ def nerv_weights() -> dict[str, np.ndarray]:
     return tensors
 
 
-# The steps that both networks are made of --------------------------------------------------------
+# The steps that both networks are made of -------------------------------------------------------
 
 
 def relu(x: np.ndarray) -> np.ndarray:
@@ -146,7 +146,7 @@ def every_convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np
     return out
 
 
-# FFN: one map for every column of every layer, METHOD 2 -------------------------------------------
+# FFN: one map for every column of every layer, METHOD 2 -----------------------------------------
 
 
 def fourier_features(B: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -186,7 +186,7 @@ def ffn_maps(
         x = relu(z)
 
 
-# NeRV: one map for every kernel (i, o') of every layer, METHOD 2 -----------------------------------
+# NeRV: one map for every kernel (i, o') of every layer, METHOD 2 --------------------------------
 
 
 @dataclass
@@ -262,7 +262,7 @@ def nerv_maps(
         x = layer(x)
 
 
-# What is stored of the maps ------------------------------------------------------------------------
+# What is stored of the maps ---------------------------------------------------------------------
 
 
 def summed(

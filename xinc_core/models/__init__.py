@@ -1,5 +1,8 @@
-"""The families of networks. To add one, write its file as ``layers.py`` describes and name its
-class in ``FAMILIES``.
+"""The families of networks: one file per family, and what a family tells the tracer (``layers.py``).
+
+What lives here: plain modules, their layers, and where a pixel and a frame lie (``position``).
+What does not: fitting, files, and every choice that belongs to a study. To add a family, write its
+file as ``layers.py`` describes and name its class in ``FAMILIES``.
 """
 
 from __future__ import annotations

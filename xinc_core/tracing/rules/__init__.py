@@ -1,5 +1,7 @@
-"""The rules: three answers to "what does this neuron contribute to this pixel?", behind one
-interface.
+"""The rules: three answers to "what does this neuron contribute to this pixel?".
+
+What lives here: one class per rule and kind of neuron, behind one interface (``base.Rule``), and
+``make_rule``. What does not: loops over a whole layer, which are in ``maps.LayerMaps``.
 """
 
 from __future__ import annotations

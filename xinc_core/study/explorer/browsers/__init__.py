@@ -1,4 +1,8 @@
-"""The browsers of the findings: sliders on one side, pictures that follow on the other."""
+"""The browsers of the findings: sliders on one side, pictures that follow on the other.
+
+What lives here: one view per finding that has one, and what they share. What does not: how the
+numbers are computed, which is the finding's.
+"""
 
 from __future__ import annotations
 

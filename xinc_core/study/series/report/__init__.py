@@ -1,4 +1,8 @@
-"""The report of a study: one HTML page that holds everything it shows and asks for nothing."""
+"""The report of a study: one HTML page that holds everything it shows and asks for nothing.
+
+What lives here: the page, its words, pictures and player. What does not: verdicts and figures,
+which are made before and only shown here.
+"""
 
 from __future__ import annotations
 
