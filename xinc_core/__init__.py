@@ -1,6 +1,8 @@
 """XINC: which neuron of an implicit neural representation paints which pixel.
 
-clip → model → canvas → findings → plots / explorer → notebooks
+clip → model → canvas = trace(model, frame, rule) → finding → answer over clips → figure / explorer
+→ notebook → report. The rooms in the order in which they import each other: util, models, tracing
+(these two are the core), clips, fitting, storage, editing, study, cli.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The families of networks: one file per family, and what a family tells the tracer (``layers.py``).
+"""The families of networks, one file each, and what a family tells the tracer (``layers.py``).
 
 What lives here: plain modules, their layers, and where a pixel and a frame lie (``position``).
 What does not: fitting, files, and every choice that belongs to a study. To add a family, write its
