@@ -10,6 +10,7 @@ from PIL import Image
 
 import xinc_core as xc
 from xinc_core.study.explorer.browsers import VIEWS
+from xinc_core.study.findings.browsing import Opened, Picture
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,21 @@ def test_the_selectivity_view_paints_region_means(clip):
     cells = values.unflatten(1, (8, 32)).unflatten(0, (4, 32)).mean((1, 3)) / values.mean()
     assert f"brightest = {float(cells.max()):.2f}×" in browser.captions[2].value
     assert torch.isfinite(cells).all()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_browser_is_a_function_of_plain_values(view, clip):
+    """Its pictures are tensors of the clip's size; no widget is needed to ask for them."""
+    opened, spec = Opened(xc.load_model("nerv-courtyard"), clip), VIEWS[view]
+    values = {control.name: control.start for control in spec.controls(opened)}
+    values |= dict(layer="block3", frame=3) | (dict(rule="paper") if spec.rules else {})
+    assert spec.title == view and spec.limits(opened, **values).keys() <= values.keys()
+    pictures = spec.show(opened, **values)
+    for picture in pictures.values():
+        assert isinstance(picture, Picture) and picture.values.shape[-2:] == clip.size
+    again = spec.show(opened, **values)
+    assert again.keys() == pictures.keys()
+    assert all(torch.equal(again[name].values, pictures[name].values) for name in pictures)
 
 
 def test_unknown_views_are_refused(clip):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import xinc_core as xc
-from xinc_core.study.explorer.explorer import overlay_png, palette_png, rgb_png
+from xinc_core.study.explorer.png import overlay_png, palette_png, rgb_png
 
 
 def pixels(data: bytes) -> np.ndarray:

@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from xinc_core.models import FAMILIES
+from xinc_core.tracing.rules import RULE_NAMES as RULE_NAMES
 from xinc_core.util.paths import figures, replace_file
 
 MAGNITUDE = "magma"
@@ -65,7 +66,6 @@ VERDICT_COLORS = {
     "not reproduced": _OKABE["red"],
 }
 OWN_SCALE = "each map on its own scale: dark = no contribution, bright = the map's largest"
-RULE_NAMES = {"paper": "paper's rule", "first_order": "first-order rule", "ablation": "ablation"}
 
 
 def family_color(name: str) -> str:

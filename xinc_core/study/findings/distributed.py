@@ -15,6 +15,7 @@ from torch import Tensor
 from xinc_core.study.statistics.scene import Scene, View
 from xinc_core.tracing.maps import LayerMaps
 
+from .browsing import BrowserSpec, Control, Opened, Picture, Slider
 from .claims import Claim, Condition
 from .planted import planted, white
 
@@ -40,6 +41,43 @@ def measure(view: View) -> dict[str, float]:
         effective_neurons=float(of_pixels.nanmedian()),
         effective_pixels=float(of_neurons.nanmedian()),
     )
+
+
+def browse(opened: Opened, layer: str, frame: int, rule: str, share: int) -> dict[str, Picture]:
+    """How many neurons a pixel needs: those whose |C| is among the largest that make up ``share``
+    percent of all contributions.
+    """
+    sample = opened.sampled_maps(frame, rule, layer)
+    values, running_sum = opened.remembered(_sorted_contributions, frame, rule, layer)
+    reached = int((running_sum < share / 100 * running_sum[-1]).sum())
+    threshold = values[min(reached, len(values) - 1)]
+    heat = (sample.maps >= threshold).float().mean(0)  # (H, W), share of the neurons
+    caption = (
+        f"<b>{layer}</b>: share of neurons that make up {share} % of all contributions, 0 to 1; "
+        f"{len(sample.maps)} of {sample.n_neurons:,} neurons, "
+        f"on average {100 * float(heat.mean()):.0f} %"
+    )
+    return {
+        f"frame {frame}": Picture.photo(opened.truth(frame)),
+        caption: Picture.magnitude(heat, vmax=1.0),
+    }
+
+
+def _sorted_contributions(
+    opened: Opened, frame: int, rule: str, layer: str
+) -> tuple[Tensor, Tensor]:
+    """|C| at every other row and column, from the largest down, and their running sum."""
+    maps = opened.sampled_maps(frame, rule, layer).maps
+    values = maps[:, ::2, ::2].flatten().sort(descending=True).values
+    return values, values.double().cumsum(0)
+
+
+def share_control(opened: Opened) -> tuple[Control, ...]:
+    """The share of all contributions that the counted neurons make up, in percent."""
+    return (Slider("share", "share (%)", 5, 95, step=5, start=50),)
+
+
+BROWSER = BrowserSpec("neurons per pixel", browse, share_control)
 
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:

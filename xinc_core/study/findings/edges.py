@@ -19,6 +19,7 @@ from xinc_core.study.statistics.ranks import (
 )
 from xinc_core.study.statistics.scene import Scene, View
 
+from .browsing import BrowserSpec, Opened, Picture
 from .claims import Claim, Condition
 from .planted import white
 
@@ -49,6 +50,26 @@ def measure(view: View) -> dict[str, float]:
 def pictures(view: View) -> dict[str, Tensor]:
     """The heatmap, min-max normalised, in percent: (H, W) bytes."""
     return dict(heatmap=(100 * normalised(view.layer.heatmap())).round().byte())
+
+
+def browse(opened: Opened, layer: str, frame: int, rule: str) -> dict[str, Picture]:
+    """The heatmap of a layer beside intensity, edges and the difference from intensity."""
+    sample = opened.sampled_maps(frame, rule, layer)
+    painted = opened.canvas(frame, rule).frame
+    heatmap = normalised(sample.maps.sum(0))
+    intensity, sobel = opened.scene.light(painted), opened.scene.edges(painted)
+    with_intensity = rank_correlation(heatmap, intensity)
+    with_edges = rank_correlation(heatmap, sobel)
+    about = f"<b>{layer}</b>, heatmap of {len(sample.maps)} of {sample.n_neurons:,} neurons"
+    return {
+        about: Picture.magnitude(heatmap),
+        f"intensity; rank correlation {with_intensity:.2f}": Picture.magnitude(intensity),
+        "|heatmap − intensity|": Picture.magnitude(heatmap - intensity),
+        f"edges (Sobel); rank correlation {with_edges:.2f}": Picture.magnitude(sobel),
+    }
+
+
+BROWSER = BrowserSpec("intensity and edges", browse)
 
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:

@@ -16,12 +16,14 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from xinc_core.editing.compression import deletion, score
-from xinc_core.study.statistics.ranks import correlation, ranks
+from xinc_core.study.statistics.ranks import correlation, rank_correlation, ranks
 from xinc_core.study.statistics.scene import Scene, View, some_pixels
 from xinc_core.tracing.canvas import trace
 from xinc_core.tracing.maps import LayerMaps
+from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER
 from xinc_core.util.machine import kept
 
+from .browsing import BrowserSpec, Choice, Control, Opened, Picture, neuron_control, neuron_limit
 from .claims import Claim, Condition
 from .planted import white
 
@@ -139,6 +141,33 @@ def after_shuffling(
         alike = [correlation(ranks(a), ranks(b)) for a, b in zip(before, after) if a.any()]
         found[name] = dict(rank_correlation=float(np.median(alike)))
     return found
+
+
+def browse(
+    opened: Opened, layer: str, frame: int, neuron: int, baseline: str
+) -> dict[str, Picture]:
+    """One neuron's map under both rules beside its ablation."""
+    ablation = opened.canvas(frame, "paper").with_rule("ablation", baseline)[layer][neuron]
+    about = f"<b>{layer}, neuron {neuron}</b>: ablation, {baseline} baseline"
+    pictures = {
+        f"frame {frame}": Picture.photo(opened.truth(frame)),
+        about: Picture.magnitude(ablation),
+    }
+    for rule in RULE_ORDER:
+        values = opened.canvas(frame, rule)[layer][neuron].abs()
+        agreement = rank_correlation(values, ablation)
+        caption = f"{RULE_NAMES[rule]}; rank correlation with ablation {agreement:.2f}"
+        pictures[caption] = Picture.magnitude(values)
+    return pictures
+
+
+def browser_controls(opened: Opened) -> tuple[Control, ...]:
+    """The neuron, and what its input is replaced by."""
+    baseline = Choice("baseline", "baseline", ("zero", "mean"), "zero", buttons=True)
+    return (*neuron_control(opened), baseline)
+
+
+BROWSER = BrowserSpec("faithfulness", browse, browser_controls, neuron_limit, rules=False)
 
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:

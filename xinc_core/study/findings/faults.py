@@ -24,6 +24,7 @@ from xinc_core.tracing.canvas import trace
 from xinc_core.tracing.maps import LayerMaps
 from xinc_core.tracing.rules import RULE_ORDER
 
+from .browsing import BrowserSpec, Control, Opened, Picture, Slider, sheet
 from .claims import Claim, Condition
 from .distributed import effective_shares
 
@@ -170,3 +171,52 @@ def _explained(maps: LayerMaps, damage: Tensor, signed: bool) -> Tensor:
 def place(score: Tensor, true: int) -> int:
     """How many neurons score higher, or as high: 0 for the first alone; a tie counts against."""
     return int((score >= score[true]).sum()) - 1
+
+
+def browse(
+    opened: Opened, layer: str, frame: int, rule: str, row: int, col: int, side: int
+) -> dict[str, Picture]:
+    """The error inside a square window of the picture, and the neurons whose maps explain it best.
+
+    row, col : the window's middle; side : its side, in pixels.
+    """
+    canvas, truth = opened.canvas(frame, rule), opened.truth(frame)
+    maps, n_neurons = opened.sampled_layer(frame, rule, layer)
+    window = window_around(opened.clip.size, row, col, side)
+    error = canvas.image.clamp(0, 1) - truth
+    squared = error.square().mean(0)
+    ratio = float(squared[window].mean() / squared.mean().clamp_min(1e-30))
+    scores = suspicion(maps, canvas.image, truth, window)
+    suspects = scores.argsort(descending=True)[:4]
+    numbers = ", ".join(str(int(maps.neurons[i])) for i in suspects)
+    halves = [maps[int(i)].abs()[::2, ::2] for i in suspects]  # at every other row and column
+    about = (
+        f"<b>{layer}</b>: the neurons ({len(maps):,} of {n_neurons:,} asked) "
+        f"that explain it best: {numbers}"
+    )
+    return {
+        f"frame {frame}, the window": Picture.photo(torch.where(window, truth, 0.35 * truth)),
+        f"error; in the window {ratio:.1f}× the picture's": Picture.magnitude(error.abs().sum(0)),
+        about: Picture.magnitude(sheet(halves, gap=0)),
+    }
+
+
+def window_around(size: tuple[int, int], row: int, col: int, side: int) -> Tensor:
+    """A mask (H, W) of the square window around a pixel, cut off at the picture's edges."""
+    window = torch.zeros(size, dtype=torch.bool)
+    top, left = max(0, row - side // 2), max(0, col - side // 2)
+    window[top : row + side // 2, left : col + side // 2] = True
+    return window
+
+
+def browser_controls(opened: Opened) -> tuple[Control, ...]:
+    """Where the window is, and how large."""
+    H, W = opened.clip.size
+    return (
+        Slider("row", "row", 0, H - 1, start=H // 2),
+        Slider("col", "column", 0, W - 1, start=W // 2),
+        Slider("side", "side (px)", 4, min(H, W), step=4, start=min(32, H)),
+    )
+
+
+BROWSER = BrowserSpec("region", browse, browser_controls)

@@ -14,6 +14,7 @@ from torch import Tensor
 from xinc_core.study.statistics.scene import Scene, View
 from xinc_core.tracing.maps import LayerMaps
 
+from .browsing import BrowserSpec, Control, Opened, Picture, Slider, neuron_control
 from .claims import Claim, Condition
 from .planted import white
 from .selectivity import COLOR
@@ -133,6 +134,59 @@ def mixing(profiles_of: dict, seed: int = 0) -> dict:
     usual = np.mean([_entropy(rng.permutation(labels)[near]).mean() for _ in range(10)])
     found = _entropy(labels[near]) / usual
     return {name: float(found[labels == i].mean()) for i, name in enumerate(profiles_of)}
+
+
+def browse(
+    opened: Opened, layer: str, frame: int, rule: str, group: int, neuron: int
+) -> dict[str, Picture]:
+    """Groups of neurons by profile: the mean map of a group, and one of its neurons."""
+    sample = opened.sampled_maps(frame, rule, layer)
+    scaled, _ = opened.remembered(_grouped_maps, frame, rule, layer)
+    members = _members(opened, layer, frame, rule, group)
+    chosen = members[neuron]
+    truth = opened.truth(frame)
+    about = (
+        f"<b>{layer}, group {group}</b>: mean map of {len(members)} of {len(sample.maps)} neurons "
+        f"({sample.n_neurons:,} in all)"
+    )
+    return {
+        f"frame {frame}": Picture.photo(truth),
+        about: Picture.magnitude(scaled[members].mean(0)),
+        f"its neuron {int(sample.neurons[chosen])}": Picture.magnitude(sample.maps[chosen]),
+        "the same over the frame": Picture.overlay(sample.maps[chosen], truth),
+    }
+
+
+def _grouped_maps(opened: Opened, frame: int, rule: str, layer: str) -> tuple[Tensor, np.ndarray]:
+    """The sampled maps, each min-max normalised, (k, H, W), and their groups, (k,)."""
+    maps = opened.sampled_maps(frame, rule, layer).maps
+    low, high = maps.amin((1, 2)), maps.amax((1, 2))
+    scaled = (maps - low[:, None, None]) / (high - low).clamp_min(1e-30)[:, None, None]
+    labels = opened.scene.labels(COLOR, opened.canvas(frame, rule).frame)
+    in_region = torch.nn.functional.one_hot(labels.flatten()).float()  # (H·W, R)
+    profiles_of_sample = scaled.flatten(1) @ in_region / in_region.sum(0)  # (k, R)
+    return scaled, grouped(profiles_of_sample.double().numpy())
+
+
+def _members(opened: Opened, layer: str, frame: int, rule: str, group: int) -> np.ndarray:
+    """Which of the sampled neurons are in a group; of the last one if there are fewer groups."""
+    _, groups = opened.remembered(_grouped_maps, frame, rule, layer)
+    return np.flatnonzero(groups == min(group, groups.max()))
+
+
+def browser_controls(opened: Opened) -> tuple[Control, ...]:
+    """The group, and which of its neurons."""
+    return (Slider("group", "group", 0, GROUPS - 1), *neuron_control(opened))
+
+
+def member_limit(
+    opened: Opened, layer: str, frame: int, rule: str, group: int, **others
+) -> dict[str, int]:
+    """The last neuron of the chosen group."""
+    return {"neuron": len(_members(opened, layer, frame, rule, group)) - 1}
+
+
+BROWSER = BrowserSpec("groups", browse, browser_controls, member_limit)
 
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:

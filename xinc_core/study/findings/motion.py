@@ -19,6 +19,7 @@ from torch import Tensor
 from xinc_core.study.statistics.ranks import Control, auc, correlation, rank_correlation, ranks
 from xinc_core.study.statistics.scene import Scene, View
 
+from .browsing import BrowserSpec, Opened, Picture
 from .claims import Claim, Condition
 from .planted import white
 
@@ -112,6 +113,33 @@ def fluctuation(before, now) -> Tensor:
 def blurred(values: Tensor, side: int) -> Tensor:
     """Mean over square windows of so many pixels, (H, W)."""
     return torch.from_numpy(uniform_filter(values.double().cpu().numpy(), side))
+
+
+def browse(opened: Opened, layer: str, frame: int, rule: str) -> dict[str, Picture]:
+    """How the maps changed since the frame before, beside optical flow and the change of the
+    picture.
+    """
+    now = opened.sampled_maps(frame, rule, layer)
+    before = opened.sampled_maps(frame - 1, rule, layer)
+    f = (now.maps - before.maps).abs().sum(0)
+    flow = opened.scene.flow(frame)
+    painted = [opened.canvas(t, rule).image for t in (frame, frame - 1)]
+    change = (painted[0] - painted[1]).abs().sum(0)
+    about = f"<b>{layer}</b>, fluctuation of {len(now.maps)} of {now.n_neurons:,} neurons"
+    about_flow = (
+        f"flow up to {float(flow.max()):.1f} pixels; "
+        f"rank correlation {rank_correlation(f, flow):.2f}"
+    )
+    about_change = f"change of the picture; rank correlation {rank_correlation(f, change):.2f}"
+    return {
+        about: Picture.magnitude(f),
+        about_flow: Picture.magnitude(flow),
+        f"frame {frame}": Picture.photo(opened.truth(frame)),
+        about_change: Picture.magnitude(change),
+    }
+
+
+BROWSER = BrowserSpec("fluctuation", browse, first_frame=1, needs_video=True)
 
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:

@@ -28,6 +28,7 @@ from xinc_core.study.statistics.explained import (
 from xinc_core.study.statistics.scene import MOVING, Scene, View
 from xinc_core.tracing.canvas import trace
 
+from .browsing import BrowserSpec, Opened, Picture, neuron_control, neuron_limit
 from .claims import Claim, Condition
 from .planted import painted_by, planted, white
 from .selectivity import COLOR, EDGES, GRID, MOVED, THINGS
@@ -143,6 +144,39 @@ def over_time(
             sums = torch.bincount(labels, maps[neuron].abs().flatten().double(), part.n_regions)
             shares[i, t] = torch.where(area > 0, sums / area, torch.nan)
     return shares / shares.nansum((1, 2), keepdim=True)
+
+
+def browse(opened: Opened, layer: str, frame: int, rule: str, neuron: int) -> dict[str, Picture]:
+    """One neuron's map, and, where the clip has masks, its mean in every instance of the frame."""
+    maps = opened.canvas(frame, rule)[layer]
+    values = maps[neuron].abs()
+    pictures = {
+        f"frame {frame}": Picture.photo(opened.truth(frame)),
+        f"<b>{layer}, neuron {neuron}</b> of {len(maps):,}": Picture.magnitude(values),
+    }
+    if opened.scene.has_masks:
+        caption, means = _means_of_instances(opened.scene, values, opened.canvas(frame, rule).frame)
+        pictures[caption] = Picture.magnitude(means)
+    return pictures
+
+
+def _means_of_instances(scene: Scene, values: Tensor, frame: int) -> tuple[str, Tensor]:
+    """A caption that names the three instances of largest mean, and the means drawn in their
+    masks, (H, W), 0 where there is no instance.
+    """
+    part = scene.partitions[THINGS]
+    labels = part.labels[frame]  # (H, W); region 0 is "other"
+    sums = torch.zeros(part.n_regions).index_add_(0, labels.flatten(), values.flatten())
+    areas = torch.bincount(labels.flatten(), minlength=part.n_regions)
+    means = sums / areas.clamp_min(1)
+    ratios = means / values.mean().clamp_min(1e-30)
+    largest = 1 + means[1:].argsort(descending=True)[:3]
+    names = ", ".join(f"{part.names[i]} {float(ratios[i]):.1f}×" for i in largest)
+    caption = f"mean per instance; most over the picture's mean: {names}"
+    return caption, means[labels] * (labels > 0)
+
+
+BROWSER = BrowserSpec("objects", browse, neuron_control, neuron_limit)
 
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:

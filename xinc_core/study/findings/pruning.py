@@ -13,14 +13,16 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from xinc_core.editing.compression import deletion, least, pruned, scores
+from xinc_core.editing.compression import ORDERS, deletion, least, pruned, score, scores
 from xinc_core.editing.sampling import frames_to_score, spread_frames
 from xinc_core.fitting.quality import evaluate, psnr
 from xinc_core.fitting.training import DivergenceError, refine
 from xinc_core.models import run
 from xinc_core.study.statistics.scene import Scene, at_some_pixels
 from xinc_core.tracing.canvas import trace
+from xinc_core.tracing.rules import RULE_ORDER
 
+from .browsing import BrowserSpec, Choice, Control, Opened, Picture, Slider
 from .claims import Claim, Condition
 
 NAME, VERSION, OFFSETS, FRAMES = "pruning", 4, (0,), (3,)
@@ -136,3 +138,44 @@ def _told(curves: dict[str, Tensor], rule: str) -> dict:
         prefix = _prefix(order, rule)
         told |= {f"{prefix}pruned_psnr": float(values[1:].mean()), f"{prefix}curve": values}
     return told
+
+
+def browse(opened: Opened, layer: str, frame: int, order: str, share: int) -> dict[str, Picture]:
+    """The picture without ``share`` percent of a layer's neurons: those that score lowest in the
+    chosen order.
+    """
+    traced, truth = opened.canvas(frame, "paper")[layer].traced, opened.truth(frame)
+    first, *later = traced.layers
+    ordered = opened.remembered(_least_first, frame, layer, order, most=32)
+    removed = ordered[: round(share / 100 * first.n_neurons)]
+    picture = run([first.without(removed), *later], traced.inputs[0])[0].clamp(0, 1)
+    whole = opened.canvas(frame, "paper").image.clamp(0, 1)
+    about_whole = f"all neurons: {float(psnr(whole, truth)):.1f} dB"
+    about_pruned = (
+        f"<b>{layer}</b> without {len(removed):,} of {first.n_neurons:,} neurons: "
+        f"{float(psnr(picture, truth)):.1f} dB"
+    )
+    return {
+        f"frame {frame}": Picture.photo(truth),
+        about_whole: Picture.photo(whole),
+        about_pruned: Picture.photo(picture),
+        "what is lost": Picture.magnitude((picture - whole).abs().sum(0)),
+    }
+
+
+def _least_first(opened: Opened, frame: int, layer: str, order: str) -> Tensor:
+    """The neurons of a layer from the lowest score up, (n_neurons,)."""
+    rule = order if order in RULE_ORDER else "paper"  # the other scores depend on no rule
+    random = torch.Generator().manual_seed(0)
+    return score(opened.canvas(frame, rule)[layer], order, random).cpu().argsort()
+
+
+def browser_controls(opened: Opened) -> tuple[Control, ...]:
+    """The score that orders the neurons, and how many of them are removed, in percent."""
+    return (
+        Choice("order", "order", ORDERS, "first_order"),
+        Slider("share", "removed (%)", 0, 100, step=5, start=20),
+    )
+
+
+BROWSER = BrowserSpec("pruning", browse, browser_controls, rules=False)

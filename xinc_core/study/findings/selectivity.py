@@ -27,6 +27,7 @@ from xinc_core.study.statistics.explained import (
 )
 from xinc_core.study.statistics.scene import Scene, View
 
+from .browsing import BrowserSpec, Choice, Control, Opened, Picture, neuron_control, neuron_limit
 from .claims import Claim, Condition
 from .planted import painted_by, white
 
@@ -104,6 +105,41 @@ def pictures(view: View, points: int = 101) -> dict[str, Tensor]:
     at = torch.linspace(0, 1, points, dtype=torch.float64)
     sorted_ = selectivity(sums_of(view.layer, regions), regions)
     return {name: torch.quantile(values, at) for name, values in sorted_.items()}
+
+
+def browse(
+    opened: Opened, layer: str, frame: int, rule: str, neuron: int, partition: str
+) -> dict[str, Picture]:
+    """What one neuron prefers: its mean contribution in every region of a partition, over its mean
+    everywhere.
+    """
+    canvas = opened.canvas(frame, rule)
+    maps = canvas[layer]
+    values = maps[neuron].abs()
+    labels = opened.scene.labels(partition, canvas.frame)  # (H, W)
+    ratios = region_ratios(values, labels)
+    about = f"mean per {partition} region / picture's mean; brightest = {float(ratios.max()):.2f}×"
+    return {
+        f"frame {frame}": Picture.photo(opened.truth(frame)),
+        f"<b>{layer}, neuron {neuron}</b> of {len(maps):,}": Picture.magnitude(values),
+        about: Picture.magnitude(ratios[labels]),
+    }
+
+
+def region_ratios(values: Tensor, labels: Tensor) -> Tensor:
+    """Mean of (H, W) values in every region over their mean in the picture, (R,) float64."""
+    areas = torch.bincount(labels.flatten())
+    sums = torch.bincount(labels.flatten(), values.flatten().double())
+    return sums / areas / values.double().mean().clamp_min(1e-30)
+
+
+def browser_controls(opened: Opened) -> tuple[Control, ...]:
+    """The neuron, and the partition whose regions are averaged."""
+    partitions = tuple(opened.scene.partitions)
+    return (*neuron_control(opened), Choice("partition", "partition", partitions, COLOR))
+
+
+BROWSER = BrowserSpec("selectivity", browse, browser_controls, neuron_limit)
 
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:

@@ -14,12 +14,14 @@ from .paper import PaperColumns, PaperKernels
 
 RULE_ORDER = ("paper", "first_order")  # which are cheap enough for every neuron, and are judged
 RULES = (*RULE_ORDER, "ablation")
+RULE_NAMES = {"paper": "paper's rule", "first_order": "first-order rule", "ablation": "ablation"}
 _BY_NEURONS = {
     "paper": {"columns": PaperColumns, "kernels": PaperKernels},
     "first_order": {"columns": FirstOrderColumns, "kernels": FirstOrderKernels},
 }
 
 __all__ = [
+    "RULE_NAMES",
     "RULE_ORDER",
     "RULES",
     "Box",
