@@ -1,4 +1,4 @@
-"""What prose and comments refer to is there: the sections of METHOD, and the files of the README."""
+"""What prose and comments refer to is there: sections of METHOD, and files of the README."""
 
 import json
 import re
