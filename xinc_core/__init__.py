@@ -11,9 +11,14 @@ import os
 # slower. Read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from xinc_core.clips.clip import Clip, list_clips, load_clip
-from xinc_core.clips.masks import load_masks
-from xinc_core.clips.datasets import load_cityscapes_vps, load_vipseg
+from xinc_core.clips import (
+    Clip,
+    list_clips,
+    load_cityscapes_vps,
+    load_clip,
+    load_masks,
+    load_vipseg,
+)
 from xinc_core.models import render
 from xinc_core.storage.plain import list_models, load_model, model_name, save_model
 from xinc_core.fitting.quality import evaluate, psnr

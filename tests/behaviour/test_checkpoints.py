@@ -164,16 +164,3 @@ def test_the_bait_works_when_the_file_is_trusted(tmp_path):
     torch.save(Malicious(tmp_path / "ran"), tmp_path / "evil.pth")
     torch.load(tmp_path / "evil.pth", weights_only=False)
     assert (tmp_path / "ran").exists()
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-
-    def broken(f):
-        f.write_text("half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        xc.storage.plain.replace_file(path, broken)
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

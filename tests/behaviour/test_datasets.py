@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import xinc_core as xc
-from xinc_core.clips.clip import save_clip
+from xinc_core.clips import save_clip
 from xinc_core.clips.datasets import (
     list_cityscapes_vps,
     list_vipseg,
@@ -21,7 +21,7 @@ from xinc_core.clips.datasets import (
 )
 from xinc_core.clips.geometry import Fit, majority
 from xinc_core.clips.masks import load_masks
-from xinc_core.util.paths import DATA
+from xinc_core.util.paths import data_folder
 
 H, W = 32, 64
 
@@ -497,7 +497,7 @@ def test_coco_masks_are_read_as_the_shipped_ones(tmp_path, where):
     """The courtyard's own annotation, given as its table, as the folder that holds it, or as the
     folder beside it.
     """
-    shipped, source = xc.load_clip("courtyard"), DATA / "clips" / "courtyard"
+    shipped, source = xc.load_clip("courtyard"), data_folder() / "clips" / "courtyard"
     plain = xc.load_clip(source / "frames_128x256", stop=5)
     if where == "folder":
         (tmp_path / "pngs").symlink_to(source / "panoptic_128x256")

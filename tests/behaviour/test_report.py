@@ -14,7 +14,7 @@ import torch
 from chromium import chromium
 
 import xinc_core as xc
-from xinc_core.clips.clip import Clip, save_clip
+from xinc_core.clips import Clip, save_clip
 from xinc_core.models import FFN, NeRV
 from xinc_core.study.answers.table import COLUMNS, FINDINGS
 from xinc_core.study.series.report import MOST, pictures, player, words, write_report
@@ -239,9 +239,9 @@ def test_every_finding_has_its_conditions_in_words_and_every_verdict_its_meaning
 
 
 def test_every_figure_of_the_series_has_a_caption():
-    from xinc_core.util.paths import ROOT
+    from xinc_core.util.paths import checkout
 
-    for file in (ROOT / "figures").glob("[0-9]*.png"):
+    for file in (checkout() / "figures").glob("[0-9]*.png"):
         if file.name[:2] != "12":
             assert (
                 words.is_judged(file.stem) or len(words.caption(file.stem, "courtyard").split()) > 8

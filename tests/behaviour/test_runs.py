@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 import xinc_core as xc
+from xinc_core import clips
 from xinc_core.cli import words as cli
-from xinc_core.clips import clip as clips
 from xinc_core.study.series import notebooks as study
 from xinc_core.study.series import plans, runs
 from xinc_core.util.paths import environment

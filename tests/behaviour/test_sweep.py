@@ -35,7 +35,8 @@ from xinc_core.study.findings import distributed
 from xinc_core.study.measuring import store
 from xinc_core.study.series import plans, runs, summary, sweep
 from xinc_core.study.statistics import intervals
-from xinc_core.util.paths import ROOT, environment, locked
+from xinc_core.util.files import locked
+from xinc_core.util.paths import checkout, environment, import_folder, notebooks_folder
 
 SMALL = [
     "--seeds",
@@ -165,7 +166,7 @@ def test_a_clip_keeps_its_folder_in_whatever_order_it_comes(films, tmp_path):
 
 
 def test_every_rule_says_its_threads_and_memory():
-    rules = re.split(r"^rule ", sweep.SNAKEFILE.read_text(), flags=re.M)[1:]
+    rules = re.split(r"^rule ", (notebooks_folder() / "Snakefile").read_text(), flags=re.M)[1:]
     assert [r.split(":")[0] for r in rules] == [
         "all",
         "clip",
@@ -196,7 +197,7 @@ def swept(films, tmp_path_factory):
         obstacle.mkdir(parents=True)
     started = subprocess.Popen(
         [sys.executable, "-m", "xinc_core.cli", *words(films, out)],
-        env=os.environ | dict(PYTHONPATH=str(ROOT)),
+        env=os.environ | dict(PYTHONPATH=str(import_folder())),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -220,7 +221,7 @@ def swept(films, tmp_path_factory):
             [sys.executable, "-m", "xinc_core.cli", *words(films, out)],
             capture_output=True,
             text=True,
-            env=os.environ | dict(PYTHONPATH=str(ROOT)),
+            env=os.environ | dict(PYTHONPATH=str(import_folder())),
         )
         kept = {
             p: p.read_text()
@@ -583,7 +584,7 @@ def test_the_summary_measures_what_the_notebooks_measure():
             for name in modules
             if hasattr(importlib.import_module(f"xinc_core.study.findings.{name}"), "CLAIMS")
         ]
-        (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+        (path,) = (checkout() / "notebooks").glob(f"{number}_*.ipynb")
         code = "\n".join(
             "".join(c["source"])
             for c in json.loads(path.read_text())["cells"]
@@ -594,7 +595,7 @@ def test_the_summary_measures_what_the_notebooks_measure():
         assert tuple(asked.split(", ")) == modules and claimed.split(", ") == judged, number
     measuring = {
         p.name[:2]
-        for p in (ROOT / "notebooks").glob("*.ipynb")
+        for p in (checkout() / "notebooks").glob("*.ipynb")
         if "results.measure(" in p.read_text()
     }
     assert measuring == set(summary.MEASURED)

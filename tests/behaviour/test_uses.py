@@ -403,4 +403,4 @@ def test_a_clip_that_the_network_does_not_paint_is_refused(clip):
         with pytest.raises(ValueError, match=said):
             check_clip(model, wrong)
     with pytest.raises(ValueError, match="another clip"):
-        xc.diagnose(model, xc.clips.clip.Clip(clip.name, clip.frames.flip(0)))
+        xc.diagnose(model, xc.clips.Clip(clip.name, clip.frames.flip(0)))

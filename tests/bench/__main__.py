@@ -10,7 +10,8 @@ import time
 import torch
 
 import xinc_core as xc
-from xinc_core.util.paths import figures, replace_file
+from xinc_core.util.files import replace_file
+from xinc_core.util.paths import figures
 
 from . import drawing, growth, tracing, training
 from .goals import goals

@@ -267,12 +267,12 @@ def test_a_cut_by_an_edit_list_is_no_break(tmp_path):
     )
 
 
-def test_a_clip_that_would_fill_the_memory_is_refused_on_the_way(tmp_path, monkeypatch):
+def test_a_clip_that_would_fill_the_memory_is_refused_on_the_way(tmp_path):
     mp4(tmp_path / "film.mp4", FILM)
-    monkeypatch.setattr(xc.clips, "MOST_BYTES", 4 * 12 * H * W)
+    most_bytes = 4 * 12 * H * W  # four frames
     with pytest.raises(ValueError, match="keep fewer frames, with stop or step"):
-        xc.load_clip(tmp_path / "film.mp4")
-    assert len(xc.load_clip(tmp_path / "film.mp4", stop=4)) == 4
+        xc.load_clip(tmp_path / "film.mp4", most_bytes=most_bytes)
+    assert len(xc.load_clip(tmp_path / "film.mp4", stop=4, most_bytes=most_bytes)) == 4
 
 
 # What is refused ----------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 import xinc_core as xc
-from xinc_core.clips.clip import save_clip
+from xinc_core.clips import save_clip
 from xinc_core.models import FFN, NeRV
 from xinc_core.storage import compressed as packing
 
@@ -99,7 +99,7 @@ def write_valid(folder):
         write_video(folder / name, codec, frames)
     Image.fromarray(frames[0]).save(folder / "picture.png")
     labels = torch.from_numpy(rng.integers(0, 3, (6, 32, 48)))
-    segments = {i: xc.clips.clip.Segment(i, f"thing {i}", "thing", True) for i in (1, 2)}
+    segments = {i: xc.clips.Segment(i, f"thing {i}", "thing", True) for i in (1, 2)}
     tensor = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
     save_clip(xc.Clip("saved", tensor, 10.0, labels, segments), folder / "clip.safetensors")
     nerv = NeRV(
@@ -564,7 +564,8 @@ def main(count, first=0):
             print(line)
     wrong = sum("WRONG" in line for line in lines)
     print(
-        f"{len(lines)} cases: {sum(x.endswith(' ok') for x in lines)} loaded, {wrong} wrong, the rest one sentence"
+        f"{len(lines)} cases: {sum(x.endswith(' ok') for x in lines)} loaded, {wrong} wrong, "
+        "the rest one sentence"
     )
     return wrong
 

@@ -471,7 +471,7 @@ def units():
     """For every finding, family and rule one stored unit, chosen by a seed."""
     stored = {}
     for finding in (*FINDINGS, twin, faithfulness, bits, faults, pruning):
-        for path in sorted((paths.DATA / "results").glob(f"{finding.NAME}-*.json")):
+        for path in sorted((paths.data_folder() / "results").glob(f"{finding.NAME}-*.json")):
             for label, entry in json.loads(path.read_text()).items():
                 if label.startswith(("planted", "across")):
                     continue
@@ -520,7 +520,7 @@ def test_weights_of_another_cut_of_a_clip_are_not_measured():
             ["paper"],
             progress=False,
         )
-    shuffled = xc.clips.clip.Clip("courtyard", xc.load_clip("courtyard").frames.flip(0))
+    shuffled = xc.clips.Clip("courtyard", xc.load_clip("courtyard").frames.flip(0))
     with pytest.raises(ValueError, match="another clip"):
         results.measure(distributed, shuffled, ["ffn"], [1], ["paper"], progress=False)
 

@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from xinc_core.clips import clip as clips
+from xinc_core import clips
 from xinc_core.storage import plain as checkpoints
 from xinc_core.tracing.maps import LayerMaps
 from xinc_core.util.progress import progress_bar
@@ -103,7 +103,7 @@ def _epochs(asked: list[tuple[str | None, int]]) -> int | dict[str, int]:
 def fit(args) -> None:
     """Fit one network and save it."""
     import xinc_core as xc
-    from xinc_core.clips.datasets import open_clip
+    from xinc_core.clips import open_clip
 
     clip = open_clip(
         args.clip, args.frames.start or 0, args.frames.stop, args.frames.step or 1, args.size
@@ -163,7 +163,7 @@ def trace(args) -> None:
     import numpy as np
 
     import xinc_core as xc
-    from xinc_core.util.paths import replace_file
+    from xinc_core.util.files import replace_file
 
     canvas = xc.trace(xc.load_model(args.model), args.frame, args.rule)
     name = args.layer or canvas.layers[-2]
@@ -191,7 +191,7 @@ def _save_maps(layer: LayerMaps, out: Path, about: dict) -> None:
     """
     import numpy as np
 
-    from xinc_core.util.paths import replace_file
+    from xinc_core.util.files import replace_file
 
     n, H, W = layer.shape
     need, free = 4.0 * n * H * W, shutil.disk_usage(out.parent).free

@@ -13,18 +13,49 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from .clip import Clip, Segment
-from .geometry import Fit, Size, by
-from .sources import count_frames, image_files, natural, read_ids
+from .geometry import Fit, Size, size_text
+from .sources import by_number, count_frames, image_files, read_ids
 
 VOID = 0
-Kinds = dict[int, tuple[str, bool]]  # category id → its name, and whether it is a thing
+
+
+@dataclass(frozen=True)
+class Category:
+    """What a segment can be, as a panoptic table lists it."""
+
+    name: str
+    is_thing: bool
+
+
+Categories = dict[int, Category]  # by the table's category id
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """The masks that were found.
+
+    Attributes
+    ----------
+    files : dict of key to Path
+        The PNGs, in order; the key is the name of a frame where it has one.
+    infos : dict of key to list, or None
+        What the table says of the segments of each mask; None without a table.
+    categories : Categories
+    where : str
+        The folder or the table, as sentences name it.
+    """
+
+    files: dict[str, Path]
+    infos: dict[str, list] | None
+    categories: Categories
+    where: str
 
 
 def load_masks(
@@ -49,11 +80,15 @@ def load_masks(
         as the video's frames, or as the clip's.
     clip : Clip
     start, stop, step, size, crop
-        What ``load_clip`` was told. Only needed for a clip that does not know where its frames were
-        taken from, such as one that ``save_clip`` wrote; any other goes by what it knows.
+        What ``load_clip`` was given. Only needed for a clip that does not say where its frames were
+        taken from, such as one that ``save_clip`` wrote; any other goes by its ``taken``.
     names : dict of number to name, optional
         What the objects in label PNGs are, "person" or "car" for example; otherwise each is an
         "object".
+
+    Returns
+    -------
+    Clip
 
     Raises
     ------
@@ -61,44 +96,49 @@ def load_masks(
         In one sentence: masks of another count or size, numbers that the table or ``names`` do not
         list, a damaged file.
     """
-    files, infos, kinds, where = _found(Path(folder))
-    chosen = _matched(files, clip, slice(start, stop, step), where)
+    masks = _find_masks(Path(folder))
+    keys = _match_frames(masks, clip, slice(start, stop, step))
     labels, fit = [], None
-    for key in chosen:
-        ids = read_ids(files[key])
-        if infos is not None:
-            check_listed(ids, infos[key], files[key])
-        fit = fit or _geometry(ids.shape, clip, size, crop, where)
+    for key in keys:
+        ids = read_ids(masks.files[key])
+        if masks.infos is not None:
+            check_listed(ids, masks.infos[key], masks.files[key])
+        if fit is None:
+            fit = _geometry(ids.shape, clip, size, crop, masks.where)
         if ids.shape != fit.source:
             raise ValueError(
-                f"the masks in {where} differ in size: {by(ids.shape)} and {by(fit.source)}"
+                f"the masks in {masks.where} differ in size: "
+                f"{size_text(ids.shape)} and {size_text(fit.source)}"
             )
         labels.append(fit.labels(ids))
-    stack = np.stack(labels)
-    segments = (
-        _objects(stack, names, where)
-        if infos is None
-        else name_segments([infos[k] for k in chosen], kinds, where)
-    )
+    stack = np.stack(labels)  # (T, H, W)
+    if masks.infos is None:
+        segments = _name_objects(stack, names, masks.where)
+    else:
+        infos = [masks.infos[key] for key in keys]
+        segments = name_segments(infos, masks.categories, masks.where)
     return with_labels(clip, stack, segments)
 
 
 def with_labels(clip: Clip, labels: np.ndarray, segments: dict[int, Segment]) -> Clip:
     """The clip with (T, H, W) labels and those of the segments that are seen in it."""
     seen = set(np.unique(labels).tolist())
-    return replace(
-        clip,
-        labels=torch.from_numpy(labels),
-        segments={i: s for i, s in segments.items() if i in seen},
-    )
+    segments = {ident: segment for ident, segment in segments.items() if ident in seen}
+    return replace(clip, labels=torch.from_numpy(labels), segments=segments)
 
 
 def read_table(path: Path, *keys: str) -> dict:
-    """A JSON table that holds the lists named."""
+    """A JSON table that holds the lists named.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+    """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        if missing := [k for k in keys if not isinstance(table[k], list)]:
-            raise KeyError(missing[0])
+        for key in keys:
+            if not isinstance(table[key], list):
+                raise KeyError(key)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no table {str(path)!r}") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -108,168 +148,230 @@ def read_table(path: Path, *keys: str) -> dict:
     return table
 
 
-def read_kinds(table: dict, path: Path) -> Kinds:
-    """The categories of a panoptic table."""
+def read_categories(table: dict, path: Path) -> Categories:
+    """The categories of a panoptic table, which was read from ``path``.
+
+    Raises
+    ------
+    ValueError
+    """
+    categories = {}
     try:
-        return {int(c["id"]): (str(c["name"]), bool(c["isthing"])) for c in table["categories"]}
+        for entry in table["categories"]:
+            category = Category(str(entry["name"]), bool(entry["isthing"]))
+            categories[int(entry["id"])] = category
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{str(path)!r} has a category without id, name or isthing: {error}"
         ) from None
+    return categories
 
 
 def check_listed(ids: np.ndarray, infos: list[dict], file: Path) -> None:
-    """Refuse a mask with numbers that its table does not list."""
+    """Refuse a mask, (H, W) ids, with numbers that its table does not list.
+
+    Raises
+    ------
+    ValueError
+    """
     try:
-        unknown = set(np.unique(ids).tolist()) - {VOID} - {info["id"] for info in infos}
+        listed = {info["id"] for info in infos}
     except (KeyError, TypeError) as error:
         raise ValueError(f"the table's segments of {str(file)!r} have no id: {error}") from None
+    unknown = set(np.unique(ids).tolist()) - {VOID} - listed
     if unknown:
         raise ValueError(
             f"{str(file)!r} holds segment {min(unknown)}, which its table does not list"
         )
 
 
-def name_segments(frames: Iterable[list[dict]], kinds: Kinds, where: str) -> dict[int, Segment]:
-    """Segments from the ``segments_info`` of all frames: things are numbered in the order in which
-    they appear.
+def name_segments(
+    frames: Iterable[list[dict]], categories: Categories, where: str
+) -> dict[int, Segment]:
+    """Segments from the ``segments_info`` of all frames.
 
-    A crowd (``iscrowd``) is many things that nobody told apart: it has its category, but it is no
-    thing.
+    Things are numbered in the order in which they appear. A crowd (``iscrowd``) is many things that
+    nobody told apart: it has its category, but it is no thing.
+
+    Raises
+    ------
+    ValueError
+        For a segment that is not described, or is of two categories.
     """
-    segments, count = {}, Counter()
-    for info in (info for infos in frames for info in infos):
-        try:
-            ident, kind, crowd = (
-                int(info["id"]),
-                int(info["category_id"]),
-                bool(info.get("iscrowd", 0)),
-            )
-            category, thing = kinds[kind]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(
-                f"{where} has a segment without id, or of a category that it does not list: {error}"
-            ) from None
-        before = segments.get(ident)
-        if before is None:
-            count[category] += thing and not crowd
-            name = (
-                f"{category} (crowd)"
-                if crowd
-                else f"{category} {count[category]}"
-                if thing
-                else category
-            )
-            segments[ident] = Segment(ident, name, category, thing and not crowd)
-        elif before.category != category:
-            raise ValueError(
-                f"in {where}, segment {ident} is a {before.category} in one frame and a {category} in another; "
-                f"a segment keeps its id and its category through the clip"
-            )
+    segments: dict[int, Segment] = {}
+    count: Counter[str] = Counter()  # things of each category so far
+    for infos in frames:
+        for info in infos:
+            ident, category, is_crowd = _described(info, categories, where)
+            before = segments.get(ident)
+            if before is None:
+                segments[ident] = _new_segment(ident, category, is_crowd, count)
+            elif before.category != category.name:
+                raise ValueError(
+                    f"in {where}, segment {ident} is a {before.category} in one frame "
+                    f"and a {category.name} in another; "
+                    "a segment keeps its id and its category through the clip"
+                )
     return segments
 
 
-def _objects(labels: np.ndarray, names: dict[int, str] | None, where: str) -> dict[int, Segment]:
-    """One thing for each number in label PNGs."""
-    ids = sorted(set(np.unique(labels).tolist()) - {VOID})
-    if names is not None and (unknown := [i for i in ids if i not in names]):
+def _described(info: dict, categories: Categories, where: str) -> tuple[int, Category, bool]:
+    """Id, category and whether it is a crowd, of one entry of ``segments_info``."""
+    try:
+        ident, number = int(info["id"]), int(info["category_id"])
+        return ident, categories[number], bool(info.get("iscrowd", 0))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"the masks in {where} hold number {unknown[0]}, which names does not list"
-        )
-    count, segments = Counter(), {}
-    for ident in ids:
-        category = (names or {}).get(ident, "object")
+            f"{where} has a segment without id, or of a category that it does not list: {error}"
+        ) from None
+
+
+def _new_segment(ident: int, category: Category, is_crowd: bool, count: Counter[str]) -> Segment:
+    """A segment with its name; ``count`` goes on by one for a thing."""
+    is_thing = category.is_thing and not is_crowd
+    if is_crowd:
+        name = f"{category.name} (crowd)"
+    elif is_thing:
+        count[category.name] += 1
+        name = f"{category.name} {count[category.name]}"
+    else:
+        name = category.name
+    return Segment(ident, name, category.name, is_thing)
+
+
+def _name_objects(
+    labels: np.ndarray, names: dict[int, str] | None, where: str
+) -> dict[int, Segment]:
+    """One thing for each number in label PNGs, (T, H, W)."""
+    idents = sorted(set(np.unique(labels).tolist()) - {VOID})
+    if names is None:
+        return {ident: Segment(ident, f"object {ident}", "object", True) for ident in idents}
+    segments: dict[int, Segment] = {}
+    count: Counter[str] = Counter()
+    for ident in idents:
+        if ident not in names:
+            raise ValueError(f"the masks in {where} hold number {ident}, which names does not list")
+        category = names[ident]
         count[category] += 1
-        number = ident if names is None else count[category]
-        segments[ident] = Segment(ident, f"{category} {number}", category, True)
+        segments[ident] = Segment(ident, f"{category} {count[category]}", category, True)
     return segments
 
 
-def _found(folder: Path) -> tuple[dict[str, Path], dict[str, list] | None, Kinds, str]:
-    """PNGs by their key, in order; what the table says of each; the categories; where all this
-    is. No table: None.
-    """
+def _find_masks(folder: Path) -> MaskFiles:
+    """The masks at a path: PNGs alone, or those that a table lists."""
     if not folder.exists():
         raise FileNotFoundError(f"there are no masks at {str(folder)!r}")
-    table = _table(folder)
-    if table is None:
-        if not folder.is_dir():
-            raise ValueError(f"{str(folder)!r} is neither a folder of masks nor a .json table")
-        return {f.stem: f for f in image_files(folder, {".png"})}, None, {}, repr(str(folder))
-    content = read_table(table, "annotations", "categories")
-    places = [place for place in (table.with_suffix(""), folder, table.parent) if place.is_dir()]
-    try:
-        images = {i["id"]: Path(i["file_name"]).stem for i in content.get("images", [])}
-        entries = [
-            (a["file_name"], images.get(a["image_id"]), list(a["segments_info"]))
-            for a in content["annotations"]
-        ]
-        entries.sort(key=lambda entry: natural(Path(entry[0])))
-        files = {
-            image or Path(name).stem: _beneath(places, Path(name).name)
-            for name, image, _ in entries
-        }
-        infos = {image or Path(name).stem: found for name, image, found in entries}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{str(table)!r} is not in COCO's panoptic format: {error}") from None
-    return files, infos, read_kinds(content, table), repr(str(table))
+    table = _find_table(folder)
+    if table is not None:
+        return _listed_masks(folder, table)
+    if not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is neither a folder of masks nor a .json table")
+    files = {file.stem: file for file in image_files(folder, {".png"})}
+    return MaskFiles(files, None, {}, repr(str(folder)))
 
 
-def _table(folder: Path) -> Path | None:
-    """The table that is meant: the file itself, the only one in the folder, or one beside it of
-    the same name.
+def _find_table(folder: Path) -> Path | None:
+    """The table that is meant, or None.
+
+    It is the file itself, the only one in the folder, or one beside it of the same name.
     """
     if folder.is_file():
         return folder if folder.suffix == ".json" else None
-    inside, beside = sorted(folder.glob("*.json")), folder.with_name(folder.name + ".json")
+    inside = sorted(folder.glob("*.json"))
     if len(inside) > 1:
         raise ValueError(
             f"the folder {str(folder)!r} holds {len(inside)} tables; name the one that is meant"
         )
-    return inside[0] if inside else beside if beside.is_file() else None
+    if inside:
+        return inside[0]
+    beside = folder.with_name(folder.name + ".json")
+    if beside.is_file():
+        return beside
+    return None
 
 
-def _beneath(places: list[Path], name: str) -> Path:
-    return next((file for place in places if (file := place / name).is_file()), places[0] / name)
+def _listed_masks(folder: Path, table: Path) -> MaskFiles:
+    """The masks that a table in COCO's panoptic format lists, in the order of their numbers."""
+    content = read_table(table, "annotations", "categories")
+    places = [place for place in (table.with_suffix(""), folder, table.parent) if place.is_dir()]
+    files, infos = {}, {}
+    try:
+        frame_of = {i["id"]: Path(i["file_name"]).stem for i in content.get("images", [])}
+        entries = [
+            (Path(entry["file_name"]), frame_of.get(entry["image_id"]), entry["segments_info"])
+            for entry in content["annotations"]
+        ]
+        for file, frame, segments_info in sorted(entries, key=lambda entry: by_number(entry[0])):
+            key = frame or file.stem
+            files[key] = _first_that_holds(places, file.name)
+            infos[key] = list(segments_info)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{str(table)!r} is not in COCO's panoptic format: {error}") from None
+    return MaskFiles(files, infos, read_categories(content, table), repr(str(table)))
 
 
-def _matched(files: dict[str, Path], clip: Clip, keep: slice, where: str) -> list[str]:
-    """The key of each frame's mask: by name where frames have names and masks share them, else
-    by order.
-    """
-    keys, taken, n = list(files), clip.taken, len(clip)
-    named = taken.names if taken and taken.names else ()
-    if shared := [name for name in named if name in files]:
-        if len(shared) < n:
-            missing = next(name for name in named if name not in files)
-            raise ValueError(
-                f"the masks in {where} are named like the frames, but there is none for {missing!r}"
-            )
-        return list(named)
-    if len(keys) == n:
+def _first_that_holds(places: list[Path], name: str) -> Path:
+    """The file in the first folder that has it; where none has, what it would be in the first."""
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    return places[0] / name
+
+
+def _match_frames(masks: MaskFiles, clip: Clip, keep: slice) -> list[str]:
+    """The key of each frame's mask: by name where masks share the frames' names, else by order."""
+    keys, taken, n_frames = list(masks.files), clip.taken, len(clip)
+    by_name = _match_names(masks, taken.names if taken else None)
+    if by_name is not None:
+        return by_name
+    if len(keys) == n_frames:
         return keys
-    total = count_frames(taken.path)[0] if taken and taken.path.exists() else None
+    total = None  # frames of the video that the clip was taken from
+    if taken and taken.path.exists():
+        total = count_frames(taken.path)[0]
     if taken and len(keys) == total:
-        return [keys[i] for i in taken.frames]
-    if not taken and len(keys[keep]) == n:
+        return [keys[index] for index in taken.frames]
+    if not taken and len(keys[keep]) == n_frames:
         return keys[keep]
-    source = f", taken from {total}" if total and total != n else ""
+    of_video = ""
+    if total and total != n_frames:
+        of_video = f", taken from {total}"
     raise ValueError(
-        f"{where} holds {len(keys)} masks, but the clip has {n} frames{source}; "
-        f"give one mask for each frame of the clip or for each frame of its video"
+        f"{masks.where} holds {len(keys)} masks, but the clip has {n_frames} frames{of_video}; "
+        "give one mask for each frame of the clip or for each frame of its video"
     )
+
+
+def _match_names(masks: MaskFiles, names: tuple[str, ...] | None) -> list[str] | None:
+    """The frames' names where masks have them; None where no mask has one."""
+    missing = [name for name in names or () if name not in masks.files]
+    if not names or len(missing) == len(names):
+        return None
+    if missing:
+        raise ValueError(
+            f"the masks in {masks.where} are named like the frames, "
+            f"but there is none for {missing[0]!r}"
+        )
+    return list(names)
 
 
 def _geometry(shape: Size, clip: Clip, size: Size | None, crop: Size | None, where: str) -> Fit:
     """How masks of this size become the clip's."""
-    if clip.taken and shape == clip.taken.fit.source:
-        return clip.taken.fit
-    told = size is not None or crop is not None
-    if shape == clip.size and (clip.taken or not told):
-        return Fit.plan(shape, shape)
-    if not clip.taken and (plan := Fit.plan(shape, size, crop)).size == clip.size:
-        return plan
-    video = "" if not clip.taken else f" and its video {by(clip.taken.fit.source)}"
+    of_video = ""
+    if clip.taken:
+        source = clip.taken.fit.source
+        if shape == source:
+            return clip.taken.fit
+        if shape == clip.size:
+            return Fit.plan(shape, shape)
+        of_video = f" and its video {size_text(source)}"
+    else:
+        if shape == clip.size and size is None and crop is None:
+            return Fit.plan(shape, shape)
+        plan = Fit.plan(shape, size, crop)
+        if plan.size == clip.size:
+            return plan
     raise ValueError(
-        f"the masks in {where} have {by(shape)} pixels, but the clip has {by(clip.size)}{video}; make them the same"
+        f"the masks in {where} have {size_text(shape)} pixels, "
+        f"but the clip has {size_text(clip.size)}{of_video}; make them the same"
     )

@@ -1,14 +1,12 @@
-"""Pictures from outside: a video, an image or a folder of images, one PIL picture at a time; and
-the ids in a mask's PNG.
+"""Pictures from outside: a video, an image or a folder of images, one PIL picture at a time.
 
-As in a viewer: a photograph's EXIF orientation is applied, transparent pixels lie on black, grey
-becomes colour, 16 bits become 8 by scaling, and of an image file with several pages the first is
-taken.
+Also the ids in a mask's PNG. As in a viewer: a photograph's EXIF orientation is applied,
+transparent pixels lie on black, grey becomes colour, 16 bits become 8 by scaling, and of an image
+file with several pages the first is taken.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,32 +15,33 @@ from pathlib import Path
 import numpy as np
 
 from .geometry import MOST_LABELS, MOST_PIXELS
+from .saved import CLIP_FILE, count_saved
 from .videos import VIDEOS, count, decode
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-CLIP_FILE, STILLS_FPS = ".safetensors", 25.0
+STILLS_FPS = 25.0  # frames/s of images, which have none
 RGB_ID = np.array([1, 256, 65536])  # id = R + 256·G + 65536·B, as in COCO's panoptic format
+TRANSPARENT_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
 def pictures(path: Path, keep: slice) -> tuple[Iterator, float]:
-    """The kept frames as RGB PIL pictures, one at a time, and the frame rate (25 where a source has
-    none).
+    """The kept frames as RGB PIL pictures, one at a time, and the frame rate.
 
     Raises
     ------
     ValueError
         In one sentence; for what is inside a file, when its picture is taken.
     """
-    if path.suffix.lower() in VIDEOS and path.is_file():
+    if _is_video(path):
         return decode(path, keep)
     return map(read_image, image_files(path)[keep]), STILLS_FPS
 
 
 def count_frames(path: str | Path) -> tuple[int, float]:
-    """Number of frames and frames/s of a video, an image, a folder of images or a saved clip,
-    without decoding them.
+    """Number of frames and frames/s of a video, an image, a folder of images or a saved clip.
 
-    A video's packets are counted: exact for a sound file; a broken one decodes to fewer.
+    Nothing is decoded. A video's packets are counted: exact for a sound file; a broken one decodes
+    to fewer.
 
     Raises
     ------
@@ -52,45 +51,34 @@ def count_frames(path: str | Path) -> tuple[int, float]:
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {str(path)!r}")
     if path.suffix == CLIP_FILE and path.is_file():
-        return _count_saved(path)
-    if path.suffix.lower() in VIDEOS and path.is_file():
+        return count_saved(path)
+    if _is_video(path):
         return count(path)
     return len(image_files(path)), STILLS_FPS
 
 
-def _count_saved(path: Path) -> tuple[int, float]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "np") as file:
-            return file.get_slice("frames").get_shape()[0], float(
-                json.loads(file.metadata()["clip"])["fps"]
-            )
-    except (
-        SafetensorError,
-        OSError,
-        KeyError,
-        ValueError,
-        TypeError,
-        IndexError,
-        RecursionError,
-    ) as error:
-        raise ValueError(
-            f"{str(path)!r} cannot be read as a clip that save_clip wrote: {error}"
-        ) from None
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS and path.is_file()
 
 
 def image_files(path: Path, kinds: set[str] = IMAGES) -> list[Path]:
-    """The images of a folder in the order of their numbers, or the one that is named."""
+    """The images of a folder in the order of their numbers, or the one that is named.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
     if path.is_dir():
-        files = [
-            f for f in path.iterdir() if f.suffix.lower() in kinds and not f.name.startswith(".")
-        ]
+        files = []
+        for file in path.iterdir():
+            if file.suffix.lower() in kinds and not file.name.startswith("."):
+                files.append(file)
         if not files:
             raise ValueError(
                 f"the folder {str(path)!r} holds no images ({', '.join(sorted(kinds))})"
             )
-        return sorted(files, key=natural)
+        return sorted(files, key=by_number)
     if path.suffix.lower() in kinds:
         return [path]
     raise ValueError(
@@ -98,43 +86,62 @@ def image_files(path: Path, kinds: set[str] = IMAGES) -> list[Path]:
     )
 
 
-def natural(path: Path) -> list:
+def by_number(path: Path) -> list[tuple[int, str]]:
     """Sorting key: numbers in a name by their value, so that frame10 follows frame9."""
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part)
-        for part in re.split(r"(\d+)", path.name)
-    ]
+    key = []
+    for part in re.split(r"(\d+)", path.name):
+        if part.isdecimal():
+            key.append((int(part), ""))
+        else:
+            key.append((-1, part))
+    return key
 
 
 def read_image(file: Path):
-    """An RGB PIL picture, the right way up."""
+    """An RGB PIL picture, the right way up.
+
+    Raises
+    ------
+    ValueError
+        In one sentence, for a file that is no image, damaged, or too large.
+    """
     from PIL import ImageOps
 
-    return _read(file, lambda image: _on_black(_eight_bits(ImageOps.exif_transpose(image))))
+    def upright_rgb(image):
+        return _on_black(_eight_bits(ImageOps.exif_transpose(image)))
+
+    return _opened(file, upright_rgb)
 
 
 def read_ids(file: Path) -> np.ndarray:
-    """(H, W) int64 ids of a mask: the index into a palette, a grey value of any depth, or R +
-    256·G + 65536·B.
+    """(H, W) int64 ids of a mask.
+
+    An id is the index into a palette, a grey value of any depth, or R + 256·G + 65536·B.
+
+    Raises
+    ------
+    ValueError
+        If it is no PNG, is damaged, or holds more ids than a mask has.
     """
     if file.suffix.lower() != ".png":
         raise ValueError(
             f"{str(file)!r} is no mask: masks are .png files, whose numbers are kept exactly"
         )
-    values = _read(file, np.asarray)
-    if values.ndim == 3:
-        values = (
-            values[..., :3].astype(np.int64) @ RGB_ID if values.shape[2] >= 3 else values[..., 0]
-        )
+    values = _opened(file, np.asarray)
+    if values.ndim == 3 and values.shape[2] >= 3:
+        values = values[..., :3].astype(np.int64) @ RGB_ID  # (H, W)
+    elif values.ndim == 3:
+        values = values[..., 0]  # grey and opacity
     ids = values.astype(np.int64)
-    if ids.min() < 0 or (found := len(np.unique(ids))) > MOST_LABELS:
+    n_ids = len(np.unique(ids))
+    if ids.min() < 0 or n_ids > MOST_LABELS:
         raise ValueError(
-            f"{str(file)!r} holds {found:,} different ids, so it is a picture, not a mask"
+            f"{str(file)!r} holds {n_ids:,} different ids, so it is a picture, not a mask"
         )
     return ids
 
 
-def _read(file: Path, use: Callable):
+def _opened(file: Path, use: Callable):
     """What ``use`` makes of an opened image; whatever a decoder may raise becomes one sentence."""
     from PIL import Image
 
@@ -142,44 +149,44 @@ def _read(file: Path, use: Callable):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the check below is stricter than PIL's warnings
             with Image.open(file) as image:
-                large = image.width * image.height > MOST_PIXELS
-                shape = f"{image.height}×{image.width}"
-                if not large:
+                height, width = image.height, image.width
+                if height * width <= MOST_PIXELS:
                     image.load()
                     return use(image)
-    except Exception as error:  # noqa: BLE001 - decoders raise many kinds; each means that the file is unusable
+    except Exception as error:  # noqa: BLE001 - decoders raise many kinds; the file is unusable
         raise ValueError(
-            f"{str(file)!r} cannot be read as an image: {_said(error, file)}"
+            f"{str(file)!r} cannot be read as an image: {_reason(error, file)}"
         ) from None
     raise ValueError(
-        f"{str(file)!r} has {shape} pixels; at most {MOST_PIXELS // 10**6} million are read: make it smaller first"
+        f"{str(file)!r} has {height}×{width} pixels; "
+        f"at most {MOST_PIXELS // 10**6} million are read: make it smaller first"
     )
 
 
-def _said(error: Exception, file: Path) -> str:
+def _reason(error: Exception, file: Path) -> str:
     """The decoder's words in one line, without the path, which the sentence has said."""
-    text = " ".join(str(error).replace(f" {str(file)!r}", "").split())
-    return text or "its data are damaged"
+    words = str(error).replace(f" {str(file)!r}", "")
+    return " ".join(words.split()) or "its data are damaged"
 
 
 def _eight_bits(image):
-    """16 bits a pixel scaled to 8, which PIL would clip instead."""
+    """16 bits a channel scaled to 8, which PIL would clip instead."""
     from PIL import Image
 
     if image.mode == "F":
         raise ValueError("it holds fractions; save it with 8 or 16 bits a channel")
     if not image.mode.startswith("I"):
         return image
-    return Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
+    values = (np.asarray(image) / 257).round().clip(0, 255)  # 65535 / 257 = 255
+    return Image.fromarray(values.astype(np.uint8))
 
 
 def _on_black(image):
     """Any mode → RGB; where it is transparent, black shows."""
     from PIL import Image
 
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode in TRANSPARENT_MODES or "transparency" in image.info:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert(
-            "RGB"
-        )
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image)
     return image.convert("RGB")

@@ -25,7 +25,7 @@ from xinc_core.clips.clip import Clip
 from xinc_core.models import Recipe, position
 from xinc_core.models import family as family_class
 from xinc_core.models import recipe as usual
-from xinc_core.util.paths import digest, replace_file
+from xinc_core.util.files import digest, replace_file
 from xinc_core.util.progress import progress_bar
 
 COLLAPSE_DB = 8.0

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xinc_core.util.paths import replace_file
+from xinc_core.util.files import replace_file
 
 MAGIC, SUFFIX = b"XINC1", ".xinc"
 FLOATS = {16: np.float16, 32: np.float32}

@@ -16,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from xinc_core.clips.geometry import MOST_PIXELS, by
+from xinc_core.clips.geometry import MOST_PIXELS, size_text
 from xinc_core.models import check_registered, family
-from xinc_core.util.paths import replace_file, shelves
+from xinc_core.util.files import replace_file
+from xinc_core.util.paths import shelves
 
 from .compressed import SUFFIX, read_facts, unpack
 from .published import read_authors
@@ -184,7 +185,7 @@ def _config(kind: type[nn.Module], values: dict, path: Path):
             )
     if prod(values["size"]) > MOST_PIXELS:
         raise ValueError(
-            f"{str(path)!r} claims to paint {by(values['size'])} pixels, which is too large"
+            f"{str(path)!r} claims to paint {size_text(values['size'])} pixels, which is too large"
         )
     return kind.Config(**{k: v for k, v in values.items() if k in known})
 

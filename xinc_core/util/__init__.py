@@ -3,3 +3,43 @@
 What lives here: what more than one room needs and no library offers. What does not: anything that
 knows what a clip, a network or a map is.
 """
+
+from .files import digest, hash_bytes, hash_file, hash_folder, locked, replace_file
+from .machine import free_bytes, return_unused_memory
+from .memo import cached_per_object
+from .paths import (
+    checkout,
+    data_folder,
+    environment,
+    figures,
+    import_folder,
+    notebooks_folder,
+    results,
+    run_folder,
+    shelves,
+)
+from .progress import progress_bar
+from .suggest import unknown
+
+__all__ = [
+    "cached_per_object",
+    "checkout",
+    "data_folder",
+    "digest",
+    "environment",
+    "figures",
+    "free_bytes",
+    "hash_bytes",
+    "hash_file",
+    "hash_folder",
+    "import_folder",
+    "locked",
+    "notebooks_folder",
+    "progress_bar",
+    "replace_file",
+    "results",
+    "return_unused_memory",
+    "run_folder",
+    "shelves",
+    "unknown",
+]

@@ -1,57 +1,48 @@
-"""What the machine has to give, and what is worth keeping of it."""
+"""Memory: how much is free, and giving back what is no longer used."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import torch
 
+MEMINFO = Path("/proc/meminfo")
+CONTAINER = Path("/sys/fs/cgroup")
+
 
 def free_bytes(device: torch.device | str = "cpu") -> float:
-    """Memory that can be taken without pushing anything out: the GPU's, or the machine's within
-    its container.
+    """Memory in bytes that can be taken without pushing anything out.
+
+    It is the GPU's, or the machine's within its container; infinite where the system does not say.
     """
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    return min(_free_of_machine(), _free_of_container())
+
+
+def _free_of_machine() -> float:
     try:
-        table = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(table["MemAvailable"].split()[0]) * 1024
+        lines = MEMINFO.read_text().splitlines()
+        table = dict(line.split(":") for line in lines)
+        kilobytes = int(table["MemAvailable"].split()[0])
     except (OSError, KeyError, ValueError):
         return float("inf")
+    return kilobytes * 1024
+
+
+def _free_of_container() -> float:
+    """What the control group's limit leaves; infinite where there is no limit."""
     try:
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text()) - int(
-            (group / "memory.current").read_text()
-        )
+        limit = int((CONTAINER / "memory.max").read_text())
+        used = int((CONTAINER / "memory.current").read_text())
     except (OSError, ValueError):
-        return free
-    return min(free, limit)
+        return float("inf")
+    return limit - used
 
 
-def give_back() -> None:
-    """Return memory that is no longer used to the system, where the C library holds on to it and
-    can be told to let go.
-    """
+def return_unused_memory() -> None:
+    """Return memory that is no longer used to the system, where the C library holds on to it."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def kept(function: Callable) -> Callable:
-    """A function or method whose results are kept as long as its first argument is; they must
-    not refer to it.
-    """
-    found: WeakKeyDictionary = WeakKeyDictionary()
-
-    @wraps(function)
-    def ask(owner, *rest):
-        mine = found.setdefault(owner, {})
-        if rest not in mine:
-            mine[rest] = function(owner, *rest)
-        return mine[rest]
-
-    return ask

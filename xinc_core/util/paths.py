@@ -1,102 +1,145 @@
-"""Where the project keeps its files, how it writes them, and under which keys."""
+"""Where the project finds and keeps its files.
+
+Every place is looked up when it is asked for, because environment variables decide:
+
+=================  ====================================================================
+``XINC_DATA``      the folder of shipped clips, models and stored measurements (``data/``)
+``XINC_RUN``       the folder of a study on a clip of one's own
+``XINC_RESULTS``   the folder of stored measurements, where it is another one
+``XINC_FIGURES``   the folder of figures and tables, where it is another one
+=================  ====================================================================
+
+Without ``XINC_DATA`` the data are those of the checkout that the package is imported from. A
+package that was installed by itself has no checkout, and so no shipped data. It keeps what it
+measures and draws in the current folder, never beside its own code.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DATA = ROOT / "data"
+
+def import_folder() -> Path:
+    """The folder that holds the package: on another process's ``PYTHONPATH``, it runs this code."""
+    return Path(__file__).resolve().parent.parent.parent
+
+
+def checkout() -> Path | None:
+    """The checkout of the project that the package is imported from; None for an installed one."""
+    folder = import_folder()
+    if (folder / "pyproject.toml").is_file() and (folder / "data").is_dir():
+        return folder
+    return None
+
+
+def data_folder() -> Path | None:
+    """The folder of shipped data: ``XINC_DATA``, else the checkout's ``data/``, else None."""
+    named = os.environ.get("XINC_DATA")
+    if named:
+        return Path(named)
+    root = checkout()
+    if root is None:
+        return None
+    return root / "data"
+
+
+def no_data(what: str) -> str:
+    """The sentence for shipped data that are not there.
+
+    Parameters
+    ----------
+    what : str
+        What is missing, as the sentence begins: "the shipped clip 'bunny'".
+    """
+    folder = data_folder()
+    if folder is None:
+        where = "the installed package carries no data"
+    else:
+        where = f"it should lie in {str(folder)!r}"
+    return f"{what} is not here: {where}; set XINC_DATA to the data folder of a whole checkout"
+
+
+def notebooks_folder() -> Path:
+    """The folder of the notebook series: the checkout's, else the one beside ``XINC_DATA``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    root = checkout()
+    if root is not None:
+        return root / "notebooks"
+    data = data_folder()
+    if data is not None:
+        beside = data.resolve().parent / "notebooks"
+        if beside.is_dir():
+            return beside
+    raise FileNotFoundError(no_data("the notebook series"))
 
 
 def run_folder() -> Path | None:
-    """The folder of a study on the user's own clip, ``XINC_RUN``, with clips, models, results
-    and figures in it; or None.
+    """The folder of a study on the user's own clip, ``XINC_RUN``, or None.
+
+    It has clips, models, results and figures in it.
     """
-    return Path(os.environ["XINC_RUN"]) if os.environ.get("XINC_RUN") else None
+    named = os.environ.get("XINC_RUN")
+    if not named:
+        return None
+    return Path(named)
 
 
 def figures() -> Path:
-    """The folder of figures and tables: ``XINC_FIGURES``, else the run's, else the checkout's
-    ``figures/``; made if missing.
+    """The folder of figures and tables, made if missing.
+
+    It is ``XINC_FIGURES``, else the run's, else the checkout's ``figures/``, else ``figures/`` in
+    the current folder.
     """
-    return _folder("XINC_FIGURES", ROOT, "figures")
+    return _made("XINC_FIGURES", "figures", checkout() or Path("."))
 
 
 def results() -> Path:
-    """The folder of stored measurements: ``XINC_RESULTS``, else the run's, else
-    ``data/results/``; made if missing.
+    """The folder of stored measurements, made if missing.
+
+    It is ``XINC_RESULTS``, else the run's, else ``results/`` of the shipped data, else
+    ``.cache/results/`` in the current folder.
     """
-    return _folder("XINC_RESULTS", DATA, "results")
+    return _made("XINC_RESULTS", "results", data_folder() or Path(".cache"))
+
+
+def _made(variable: str, name: str, usual: Path) -> Path:
+    """The folder that the variable names, else ``name`` in the run's or the usual folder; made."""
+    named = os.environ.get(variable)
+    if named:
+        folder = Path(named)
+    else:
+        folder = (run_folder() or usual) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def shelves(kind: str) -> list[Path]:
-    """Where "clips" or "models" are looked up by name: in the run's folder, then among the
-    shipped ones.
+    """The folders in which "clips" or "models" are looked up by name, first to last.
+
+    The run's folder comes first, then the shipped data, where they exist.
     """
-    return [root / kind for root in (run_folder(), DATA) if root]
-
-
-def _folder(variable: str, usual: Path, name: str) -> Path:
-    folder = Path(os.environ.get(variable) or (run_folder() or usual) / name)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    roots = [run_folder(), data_folder()]
+    return [root / kind for root in roots if root is not None]
 
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
     """Set environment variables for what is started meanwhile, notebooks' kernels for example."""
-    before = {k: os.environ.get(k) for k in variables}
+    before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})
-
-
-@contextmanager
-def locked(path: str | Path, shared: bool = False, wait: bool = True) -> Iterator[IO]:
-    """Hold a lock file, alone or with others who share it; the lock goes with the process, however
-    that ends, and with every process that was handed the open file.
-
-    Raises
-    ------
-    BlockingIOError
-        If another process holds it and ``wait`` is False.
-    """
-    import fcntl
-
-    with Path(path).open(
-        "a+"
-    ) as file:  # readable too: a network file system wants that of a shared lock
-        fcntl.flock(
-            file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-        )
-        yield file
-
-
-def digest(facts) -> str:
-    """SHA-256 of plain values, in hex: the key under which what they lead to is kept."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def replace_file(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Write to a temporary name in the same folder, then rename: readers see the old file or the
-    new one, whole.
-    """
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    try:
-        write(Path(name))
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

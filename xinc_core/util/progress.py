@@ -8,7 +8,9 @@ from tqdm.auto import tqdm
 
 
 def progress_bar(*args, disable: bool = False, **options) -> tqdm:
-    """tqdm's bar; none where ``TQDM_DISABLE`` is set, which its own bar for notebooks does not
-    heed.
+    """tqdm's bar, with its arguments; none where ``TQDM_DISABLE`` is set.
+
+    tqdm's own bar for notebooks does not heed that variable.
     """
-    return tqdm(*args, disable=disable or bool(os.environ.get("TQDM_DISABLE")), **options)
+    switched_off = bool(os.environ.get("TQDM_DISABLE"))
+    return tqdm(*args, disable=disable or switched_off, **options)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from xinc_core.tracing.rules import RULE_ORDER
-from xinc_core.util.paths import figures, replace_file
+from xinc_core.util.files import replace_file
+from xinc_core.util.paths import figures
 
 COLUMNS = (
     "finding",

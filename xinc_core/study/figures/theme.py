@@ -23,7 +23,8 @@ from torch import Tensor
 
 from xinc_core.models import FAMILIES
 from xinc_core.tracing.rules import RULE_NAMES as RULE_NAMES
-from xinc_core.util.paths import figures, replace_file
+from xinc_core.util.files import replace_file
+from xinc_core.util.paths import figures
 
 MAGNITUDE = "magma"
 PREVIEW = 75  # quality of what a notebook shows: maps as JPEG take a third of the space

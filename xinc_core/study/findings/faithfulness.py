@@ -21,7 +21,7 @@ from xinc_core.study.statistics.scene import Scene, View, some_pixels
 from xinc_core.tracing.canvas import trace
 from xinc_core.tracing.maps import LayerMaps
 from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER
-from xinc_core.util.machine import kept
+from xinc_core.util.memo import cached_per_object
 
 from .browsing import BrowserSpec, Choice, Control, Opened, Picture, neuron_control, neuron_limit
 from .claims import Claim, Condition
@@ -90,7 +90,7 @@ def _seen(layer: LayerMaps) -> tuple[Tensor, np.ndarray, Tensor]:
     )
 
 
-_kept = kept(_seen)  # the truth is dear, and every rule is compared with the same
+_kept = cached_per_object(_seen)  # the truth is dear, and every rule is compared with the same
 
 
 def sampled(layer: LayerMaps, most: int = MOST, seed: int = 0) -> Tensor:

@@ -11,7 +11,6 @@ network.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 import os
@@ -38,7 +37,8 @@ from xinc_core.study.findings.claims import PLANTED
 from xinc_core.study.findings.planted import planted
 from xinc_core.study.statistics.scene import Scene, View, at_some_pixels
 from xinc_core.tracing.canvas import Canvas, trace
-from xinc_core.util.machine import free_bytes, give_back
+from xinc_core.util.files import hash_bytes, hash_file
+from xinc_core.util.machine import free_bytes, return_unused_memory
 from xinc_core.util.paths import environment
 from xinc_core.util.progress import progress_bar
 
@@ -190,7 +190,7 @@ def _work(clip: Clip, units: list[tuple[str, Unit]], what: str, settings: dict[s
             _measured(importlib.import_module(finding), clip, unit, what)
     for kept in (_canvas, _traced, _truths):
         kept.cache_clear()
-    give_back()
+    return_unused_memory()
 
 
 def drawn(
@@ -224,7 +224,7 @@ def profiles(
 
 def embedding(finding: ModuleType, clip: Clip, label: str, vectors: np.ndarray) -> np.ndarray:
     """The finding's ``embedded(vectors)``, stored: positions in the plane, (n, 2)."""
-    key = dict(version=finding.VERSION, vectors=hashlib.sha256(vectors.tobytes()).hexdigest())
+    key = dict(version=finding.VERSION, vectors=hash_bytes(vectors.tobytes()))
     compute = lambda: {"plane": {"places": finding.embedded(vectors.astype(np.float32))}}  # noqa: E731
     return remembered(f"{finding.NAME}_pictures", clip.name, label, key, compute)["plane"][
         "places"
@@ -402,7 +402,7 @@ def _truths(model: str, frame: int) -> tuple[Canvas, Canvas]:
 
 @lru_cache
 def _checksum(name: str) -> str:
-    return hashlib.sha256(find_model(name).read_bytes()).hexdigest()[:16]
+    return hash_file(find_model(name))[:16]
 
 
 def _rows(about: dict, found: dict[str, dict]) -> list[dict]:

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from xinc_core.util.paths import digest, locked, replace_file, results
+from xinc_core.util.files import digest, locked, replace_file
+from xinc_core.util.paths import results
 
 
 def remembered(finding: str, clip: str, label: str, key: dict, compute: Callable[[], dict]) -> dict:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from xinc_core.study.answers.table import join_findings
 from xinc_core.study.measuring.store import take_over
-from xinc_core.util.paths import ROOT, environment, replace_file, results
+from xinc_core.util.files import replace_file
+from xinc_core.util.paths import checkout, environment, notebooks_folder, results
 from xinc_core.util.progress import progress_bar
 from xinc_core.util.suggest import unknown
 
-NOTEBOOKS = ROOT / "notebooks"
 TIMEOUT = 1200  # seconds a single cell may take
 
 
@@ -34,7 +34,7 @@ class Notebook:
 
     @property
     def path(self) -> Path:
-        return NOTEBOOKS / f"{self.name}.ipynb"
+        return notebooks_folder() / f"{self.name}.ipynb"
 
 
 SERIES = (
@@ -136,7 +136,7 @@ def run_study(
     chosen = chosen_notebooks(names)
     check_parameters(names, parameters or {})
     out = Path(out)
-    figures = figures or (out / "figures" if parameters else ROOT / "figures")
+    figures = figures or (out / "figures" if parameters else (checkout() or Path()) / "figures")
     out.mkdir(parents=True, exist_ok=True)
     anew = out / "measured"
     if fresh:
@@ -149,7 +149,7 @@ def run_study(
         for notebook in bar:
             bar.set_description(notebook.name)
             target = notebook.path if in_place else out / notebook.path.name
-            _execute(notebook, notebook.path, target, parameters or {}, NOTEBOOKS)
+            _execute(notebook, notebook.path, target, parameters or {}, notebooks_folder())
             if in_place:
                 _tidied(target)
         table = join_findings()

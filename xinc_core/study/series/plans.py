@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-from xinc_core.clips.clip import list_clips
+from xinc_core.clips import list_clips
 from xinc_core.clips.datasets import frames_of, video_of
 from xinc_core.models import family as family_class
 from xinc_core.models import recipe

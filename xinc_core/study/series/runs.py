@@ -13,7 +13,6 @@ from its last unit, a notebook from its beginning. Every file appears whole or n
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shutil
@@ -26,15 +25,23 @@ from pathlib import Path
 
 import torch
 
-from xinc_core.clips.clip import Clip, list_clips, load_clip, save_clip
-from xinc_core.clips.datasets import open_clip, video_of
-from xinc_core.clips.masks import load_masks
+from xinc_core.clips import (
+    Clip,
+    list_clips,
+    load_clip,
+    load_masks,
+    open_clip,
+    read_clip_header,
+    save_clip,
+    video_of,
+)
 from xinc_core.fitting.quality import evaluate
 from xinc_core.fitting.training import DivergenceError, fit
 from xinc_core.models import family as family_class
 from xinc_core.storage.plain import read_header, save_model
 from xinc_core.study.answers.table import join_findings
-from xinc_core.util.paths import digest, environment, locked, replace_file
+from xinc_core.util.files import digest, hash_file, hash_folder, locked, replace_file
+from xinc_core.util.paths import environment
 
 from .notebooks import Notebook, chosen_notebooks, execute_for
 from .plans import PROFILES, WOULD_ADD, Plan, fit_name
@@ -140,7 +147,7 @@ def _seconds(plan: Plan) -> dict[str, float]:
 
 def _write_facts(plan: Plan, clip: Clip) -> None:
     """What the report tells of the run, to run.json."""
-    header = _header(plan)
+    header = read_clip_header(plan.out / "clips" / f"{plan.name}.safetensors")
     about = dict(
         name=clip.name,
         source=Path(plan.source).name,
@@ -185,7 +192,8 @@ def take_clip(plan: Plan) -> Clip:
         masks=plan.masks,
     )
     if path.exists():
-        held = {k: _header(plan).get(k) for k in asked}
+        header = read_clip_header(path)
+        held = {k: header.get(k) for k in asked}
         if held != asked:
             other = ", ".join(k for k in asked if held[k] != asked[k])
             raise ValueError(
@@ -206,26 +214,16 @@ def kept_clip(plan: Plan) -> Clip:
     return load_clip(plan.out / "clips" / f"{plan.name}.safetensors")
 
 
-def _header(plan: Plan) -> dict:
-    from safetensors import safe_open
-
-    with safe_open(plan.out / "clips" / f"{plan.name}.safetensors", "pt") as file:
-        return json.loads(file.metadata()["clip"])
-
-
 def _digest(source: str) -> str:
     """SHA-256 of a file, or of a folder's file names and contents; a shipped clip or a dataset's
     is known by its checksum.
     """
     if source in list_clips() or video_of(source):
         return open_clip(source).checksum
-    path, read = Path(source), hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file()):
-        read.update(file.name.encode() if path.is_dir() else b"")
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                read.update(block)
-    return read.hexdigest()
+    path = Path(source)
+    if path.is_file():
+        return hash_file(path)
+    return hash_folder(path)
 
 
 def fit_network(

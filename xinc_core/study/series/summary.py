@@ -21,7 +21,8 @@ from xinc_core.study.figures import charts
 from xinc_core.study.figures import theme as plots
 from xinc_core.study.measuring import results
 from xinc_core.tracing.rules import RULE_ORDER
-from xinc_core.util.paths import environment, replace_file
+from xinc_core.util.files import replace_file
+from xinc_core.util.paths import environment
 
 from .plans import PROFILES, Plan
 

@@ -25,18 +25,19 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from xinc_core.clips.clip import list_clips
+from xinc_core.clips import list_clips
 from xinc_core.clips.datasets import video_of
 from xinc_core.storage.plain import load_model
 from xinc_core.tracing.canvas import trace
 from xinc_core.tracing.rules import RULE_ORDER
-from xinc_core.util.paths import ROOT, locked, replace_file
+from xinc_core.util.files import locked, replace_file
+from xinc_core.util.paths import import_folder, notebooks_folder
 
 from . import runs
-from .notebooks import NOTEBOOKS, chosen_notebooks
+from .notebooks import chosen_notebooks
 from .plans import Plan, disk_mb, estimates, fit_name, plan
 
-SNAKEFILE, HELD = NOTEBOOKS / "Snakefile", "sweep.json"
+HELD = "sweep.json"
 QUIET = ("--quiet", "rules", "host", "reason")
 INSTALL = "a sweep runs on Snakemake, which is not installed: pip install -c constraints.txt -e '.[notebooks,sweep]'"
 
@@ -194,7 +195,7 @@ def _snakemake(folder: Path, told: Path, words: list[str], lock=None) -> int:
         "-m",
         "snakemake",
         "--snakefile",
-        SNAKEFILE,
+        notebooks_folder() / "Snakefile",
         "--configfile",
         told.resolve(),
         "--directory",
@@ -203,7 +204,7 @@ def _snakemake(folder: Path, told: Path, words: list[str], lock=None) -> int:
     command += ["--nolock", "--rerun-incomplete", "--keep-going", "--scheduler", "greedy"]
     command += ["--rerun-triggers", "mtime", "params", "input", *words]
     paths = os.pathsep.join(
-        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+        filter(None, [str(import_folder()), os.environ.get("PYTHONPATH")])
     )  # every step runs this very code
     process = subprocess.Popen(
         list(map(str, command)),

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from xinc_core.tracing.maps import LayerMaps
 from xinc_core.tracing.region_sums import Regional
-from xinc_core.util.machine import kept
+from xinc_core.util.memo import cached_per_object
 
 from .scene import Scene
 
@@ -68,18 +68,18 @@ class Regions:
         """Indicators of these partitions as pictures, (R, H, W)."""
         return self.member[:, self.index(names)].T.unflatten(1, self.size)
 
-    @kept
+    @cached_per_object
     def by_frequency(self, names: tuple[str, ...], step: int) -> Tensor:
         """These pictures' Fourier transform, see :func:`by_frequency`."""
         return by_frequency(self.pictures(names), step)
 
-    @kept
+    @cached_per_object
     def basis(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor, int]:
         """Columns of these partitions, the pseudo-inverse of their Gram matrix, its rank."""
         index = self.index(names)
         return index, *pseudo_inverse(self.gram[index][:, index])
 
-    @kept
+    @cached_per_object
     def shifted_bases(
         self, fixed: tuple[str, ...], moved: str, step: int, n: int
     ) -> list[tuple[int, Tensor, int]]:
@@ -154,7 +154,7 @@ def sums_of(layer: LayerMaps, regions: Regions, keep: bool = False) -> Sums:
     return Sums(sums, squares, totals, few.shape[1], few.unflatten(1, layer.shape[1:]), chosen)
 
 
-@kept
+@cached_per_object
 def sums_at(layer: LayerMaps, scene: Scene, frame: int) -> Sums:
     """``sums_of`` all partitions of a frame, with a sample of the maps; kept, because several
     findings ask for the same.

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xinc_core.clips.clip import Clip
-from xinc_core.util.paths import locked, replace_file, results
+from xinc_core.util.files import locked, replace_file
+from xinc_core.util.paths import results
 
 ORIENTATIONS, SIGMAS, FREQUENCIES = 4, (1.0, 3.0), (0.05, 0.25, 0.5)
 CLUSTERS_VERSION = (

@@ -14,7 +14,7 @@ from torch import Tensor
 from xinc_core.clips.clip import Clip
 from xinc_core.tracing.canvas import Canvas
 from xinc_core.tracing.maps import LayerMaps
-from xinc_core.util.machine import kept
+from xinc_core.util.memo import cached_per_object
 
 from .partitions import Partition, clusters, grid_cells, instances, lattice
 from .ranks import normalised
@@ -94,7 +94,7 @@ class Scene:
 
         return normalised(torch.from_numpy(sobel(self.light(frame).double().numpy())))
 
-    @kept
+    @cached_per_object
     def flow(self, frame: int) -> Tensor:
         """Magnitude of the optical flow from the frame before, in pixels, (H, W): exact if the
         clip knows it, else TV-L1.
@@ -132,7 +132,7 @@ class Scene:
         ]
         return float(np.median(steps)) if steps else 0.0
 
-    @kept
+    @cached_per_object
     def centroid(self, segment: int, frame: int) -> np.ndarray | None:
         """(row, column) of an instance's mask in one frame; None where it is absent."""
         pixels = (self.clip.labels[frame] == segment).nonzero()

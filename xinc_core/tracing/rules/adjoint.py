@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xinc_core.models import Layer
-from xinc_core.util.machine import kept
+from xinc_core.util.memo import cached_per_object
 
 from .base import Box, Traced, coarser, crop, grown, window
 
@@ -93,7 +93,7 @@ class Adjoint:
             cut.append(slice(skip, skip + s * (n - 1) + 1, s) if n > 0 else slice(0, 0))
         return by_place[cut[0], cut[1]][:, :, [o // s**2 for o in outputs]].flatten(0, 2)
 
-    @kept
+    @cached_per_object
     def cells_seen(self, axis: int, q: int) -> list[tuple[int, int]]:
         """For each place along an axis: the first cell, from the pixel's own, whose sub-pixel q
         it sees, and how many.
@@ -156,7 +156,7 @@ class Adjoint:
             matrix = self._transposed(m, *((start % s, size) for start, size in sees))
         return matrix, found
 
-    @kept
+    @cached_per_object
     def _transposed(self, m: int, rows: tuple[int, int], cols: tuple[int, int]) -> Tensor:
         """Layer m's transposed convolution from a window of its output grid to the window of its
         input grid that it sees.

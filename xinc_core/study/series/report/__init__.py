@@ -6,12 +6,11 @@ which are made before and only shown here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from importlib import resources
 from pathlib import Path
 
-from xinc_core.clips.clip import CLIP_FILE, Clip, load_clip
+from xinc_core.clips import CLIP_FILE, Clip, load_clip
 from xinc_core.editing.sampling import CHANNELS, CHANNELS_OF_HUGE, LARGE_NEURONS
 from xinc_core.storage.plain import model_name, read_header
 from xinc_core.study.answers.table import FINDINGS, STATISTICS, notebook_tables, read_rows
@@ -19,7 +18,7 @@ from xinc_core.study.figures import theme as plots
 from xinc_core.study.series.notebooks import SERIES
 from xinc_core.study.series.plans import PROFILES
 from xinc_core.tracing.rules import RULE_ORDER
-from xinc_core.util.paths import replace_file
+from xinc_core.util.files import hash_file, replace_file
 
 from . import pictures, words
 from .player import shows
@@ -124,7 +123,7 @@ def _models(run: Path, clip: str) -> list[dict]:
     for file in sorted((run / "models").glob("*.safetensors")):
         header = read_header(file)
         if header.get("clip", clip) == clip and "family" in header and not header.get("flipped"):
-            found.append(header | dict(file=file, checksum=_digest(file)))
+            found.append(header | dict(file=file, checksum=hash_file(file)))
     return sorted(found, key=lambda m: (m["family"], m.get("seed", 0)))
 
 
@@ -140,12 +139,10 @@ def _first(models: list[dict]) -> dict[str, Path]:
     return dict(sorted(first.items(), key=lambda item: not words.FAMILIES[item[0]].for_video))
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def _checksums(run: Path) -> list[tuple[str, str]]:
-    return [(f"clips/{f.name}", _digest(f)) for f in sorted((run / "clips").glob(f"*{CLIP_FILE}"))]
+    return [
+        (f"clips/{f.name}", hash_file(f)) for f in sorted((run / "clips").glob(f"*{CLIP_FILE}"))
+    ]
 
 
 def _rows(figures: Path) -> list[dict]:
