@@ -1,29 +1,61 @@
-# Two commands do everything: `make study` and `make test`. Each sets up .venv by itself, once.
+# `make` lists what there is. Every target sets up .venv by itself, once.
 
-PYTHON ?= python3.11
+# The interpreter for .venv; `make PYTHON=/path/to/python` names another.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 
-.PHONY: study test lab bench lint
-study: .venv/ready
+# Two processes of one thread each, on two cores.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+# Executes notebooks once more and compares every printed number with the committed one.
+NBVAL = mkdir -p .cache && TQDM_DISABLE=1 XINC_FIGURES=$(CURDIR)/.cache/figures IPYTHONDIR=$(CURDIR)/.cache/ipython \
+	$(PYTEST) --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg
+QUICK_NOTEBOOK := notebooks/00_start_here.ipynb
+OTHER_NOTEBOOKS = $(filter-out $(QUICK_NOTEBOOK),$(wildcard notebooks/*.ipynb))
+
+.DEFAULT_GOAL := help
+.PHONY: help study test test-rest test-all test-machines coverage lint types lab bench
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-15s %s\n", $$1, $$2 }'
+
+study: .venv/ready ## run every notebook headless and rebuild the figures and the table of findings
 	$(BIN)/xinc study
 
-# The series is executed once more by nbval, every printed number compared with the committed one.
-test: .venv/ready
-	$(BIN)/python -m pytest
-	mkdir -p .cache
-	OMP_NUM_THREADS=1 TQDM_DISABLE=1 XINC_FIGURES=$(CURDIR)/.cache/figures IPYTHONDIR=$(CURDIR)/.cache/ipython \
-	  $(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg -n 2 --dist loadfile notebooks
+test: .venv/ready ## the laws, the literal comparisons, the command line and one notebook, in minutes
+	$(PYTEST) -m 'not slow'
+	$(NBVAL) $(QUICK_NOTEBOOK)
 
-lab: .venv/ready
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+test-rest: .venv/ready ## what `make test` leaves out: sweeps, browsers, damaged files, all other notebooks
+	$(PYTEST) -m slow
+	$(NBVAL) $(OTHER_NOTEBOOKS)
 
-bench: .venv/ready
-	TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench
+test-all: test test-rest ## everything
 
-lint: .venv/ready
+test-machines: .venv/ready ## the numerical part as other machines compute it: threads, lesser instruction sets
+	$(BIN)/python tests/machines.py $(MACHINES)
+
+coverage: .venv/ready ## the share of the package's lines that `make test` runs; pages in .cache/coverage
+	$(PYTEST) -m 'not slow' --cov --cov-report=html:.cache/coverage --cov-report=term:skip-covered
+
+lint: .venv/ready ## ruff: rules and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
+types: .venv/ready ## mypy over the core
+	$(BIN)/mypy
+
+lab: .venv/ready ## open the first notebook in JupyterLab
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+bench: .venv/ready ## how fast and how small, beside the literal versions
+	TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench
+
+# uv serves where no Python is new enough: it brings one; pip then installs from the project's own constraints.
 .venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+	@if [ -n "$(PYTHON)" ]; then $(PYTHON) -m venv .venv; \
+	elif command -v uv >/dev/null; then uv venv --seed --allow-existing --python 3.11 .venv; \
+	else echo 'No Python 3.11 or newer was found: install one, or name it with make PYTHON=/path/to/python' >&2; exit 1; fi
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[notebooks,tests]'
 	touch $@

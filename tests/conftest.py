@@ -1,4 +1,4 @@
-"""What every test may ask for: files that lie beside the checkout, and small networks of many kinds.
+"""What every test may ask for: files beside the checkout, and small networks of many kinds.
 
 Three variables say what this machine has:
 

@@ -1,0 +1,149 @@
+"""The committed notebooks: one clean run each, all of one shape, and what they print is what the
+tables say.
+"""
+
+import ast
+import configparser
+import csv
+import json
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from xinc_core.study.answers import table as findings
+from xinc_core.study.series.notebooks import SERIES
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FIGURES = ROOT / "figures"
+WITHOUT_FINDINGS = ("00", "01", "12", "13")
+
+
+@pytest.fixture(params=SERIES, ids=lambda n: n.name)
+def notebook(request):
+    return request.param, json.loads(request.param.path.read_text())
+
+
+def code_cells(book: dict) -> list[dict]:
+    return [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+
+
+def printed(book: dict) -> list[str]:
+    """What each cell printed."""
+    outputs = [output for cell in code_cells(book) for output in cell["outputs"]]
+    return ["".join(o.get("text", "")) for o in outputs if o["output_type"] == "stream"]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+# Their shape --------------------------------------------------------------------------------------
+
+
+def test_notebooks_are_committed_as_one_clean_run(notebook):
+    row, book = notebook
+    cells = code_cells(book)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not any(output["output_type"] == "error" for output in outputs)
+    assert row.path.stat().st_size < 1_000_000
+
+
+def test_notebooks_have_the_series_shape(notebook):
+    row, book = notebook
+    opening = "".join(book["cells"][0]["source"])
+    assert opening.startswith(f"# {row.name[:2]} · {row.question}\n")
+    assert "**The claim**" in opening and "**What you need" in opening
+    pictures = re.findall(r"\]\(\.\./figures/(.+?)\)", opening)
+    assert pictures and all((FIGURES / picture).exists() for picture in pictures)
+
+    cells = code_cells(book)
+    (parameters,) = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    for statement in ast.parse("".join(parameters["source"])).body:
+        ast.literal_eval(statement.value)
+    assert any("xc.explore(" in "".join(cell["source"]) for cell in cells)
+    assert max(len(cell["source"]) for cell in cells) <= 25
+
+
+def test_every_notebook_file_is_in_the_series():
+    files = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert [path.stem for path in files] == [notebook.name for notebook in SERIES]
+
+
+def test_what_differs_between_two_runs_is_named_for_nbval():
+    """Addresses and the kernel's folder, by patterns that match them and no number of a result."""
+    rules = configparser.ConfigParser()
+    rules.read(Path(__file__).with_name("sanitize.cfg"))
+    patterns = [rules[section]["regex"] for section in rules.sections()]
+    for varying in ("<object at 0x7f3c5a2b1d90>", "/ipykernel_4711/123456.py"):
+        assert any(re.search(pattern, varying) for pattern in patterns), varying
+    for result in ("0.1234", "31.42 dB", "0x10", "1.5e-06"):
+        assert not any(re.search(pattern, result) for pattern in patterns), result
+
+
+# What they print ----------------------------------------------------------------------------------
+
+
+def test_the_findings_table_joins_the_notebooks_tables():
+    parts = []
+    for path in sorted(FIGURES.glob("[0-9][0-9]_findings.csv")):
+        parts += rows_of(path)
+    assert parts and rows_of(FIGURES / "findings.csv") == parts
+
+
+def test_the_rows_printed_in_a_notebook_are_those_of_its_table(notebook):
+    row, book = notebook
+    number = row.name[:2]
+    path = FIGURES / f"{number}_findings.csv"
+    if number in WITHOUT_FINDINGS:
+        assert not path.exists()
+        return
+    if number == "02":  # the laws are printed in the notebook's own words
+        return
+    rows = rows_of(path)
+    outputs = [output.strip() for output in printed(book)]
+    for text in (findings.summary(rows), findings.shown(rows), findings.trials(rows)):
+        assert not text or text.strip() in outputs, text
+
+
+def test_the_summary_and_the_readme_show_every_verdict():
+    rows = rows_of(FIGURES / "findings.csv")
+    book = json.loads((ROOT / "notebooks" / "12_findings.ipynb").read_text())
+    assert findings.summary(rows).strip() in [text.strip() for text in printed(book)]
+    assert findings.verdict_table(rows) in (ROOT / "README.md").read_text()
+    assert {row["finding"] for row in rows} == set(findings.FINDINGS)
+
+
+MASKS, VIDEO = {"no_object_semantics"}, {"motion_dominates"}
+USES = {
+    "prunable_by_contribution",
+    "bits_by_contribution",
+    "faults_found",
+    "errors_under_strong_maps",
+    "smaller_than_codecs",
+}  # their controls are in tests/behaviour/test_uses.py
+
+
+def test_every_row_of_the_decision_table_is_there():
+    """METHOD section 12: each claim for each family and clip that can have it, under both rules,
+    each with its calibration.
+    """
+    rows = [row for row in rows_of(FIGURES / "findings.csv") if row["finding"] != "decomposition"]
+    judged = set()
+    for row in rows:
+        if row["layer"] == "all":
+            judged.add((row["finding"], row["family"], row["clip"], row["rule"]))
+
+    claims = set(findings.FINDINGS) - {"decomposition", "smaller_than_codecs"}
+    cases = product(claims, ("ffn", "nerv"), ("courtyard", "bunny"), ("paper", "first_order"))
+    for finding, family, clip, rule in cases:
+        has_masks = finding not in MASKS or clip == "courtyard"
+        has_motion = finding not in VIDEO or family == "nerv"
+        case = (finding, family, clip, rule)
+        assert (case in judged) == (has_masks and has_motion), case
+
+    tried = {row["finding"] for row in rows if row["statistic"] == "calibration"}
+    assert tried == {row["finding"] for row in rows} - {"distributed_learned"} - USES
