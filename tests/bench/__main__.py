@@ -1,9 +1,10 @@
-"""``make bench``: everything in one run; a line as each row is done, then the goals;
-``figures/bench.json``, ``bench_*.png``.
+"""Measure how fast and how small: a line as each row is done, then the goals. Writes
+``bench.json``, ``bench_layers.png`` and ``bench_growth.png`` into the folder of figures.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 
@@ -29,40 +30,54 @@ def chapter(title: str) -> None:
     print(f"\n{title}", flush=True)
 
 
-def main() -> None:
-    """Measure, print, write, draw."""
-    start, rate = time.monotonic(), write_rate()
-    print(
-        f"write rate {rate / 1e9:.1f} GB/s, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
-    found = dict(write_gb_s=rate / 1e9, threads=torch.get_num_threads(), torch=torch.__version__)
+def measure() -> dict:
+    """Every chapter's rows, printed as they come."""
+    rate = write_rate()
+    threads = torch.get_num_threads()
+    print(f"write rate {rate / 1e9:.1f} GB/s, {threads} threads, torch {torch.__version__}")
+    chapters = dict(write_gb_s=rate / 1e9, threads=threads, torch=torch.__version__)
+
     chapter("Layers at 128×256 (literal: timed for 16 seeded neurons, scaled to all)")
-    found["layers"] = [
-        row for name in NETWORKS for row in tracing.layer_rows(name, NETWORKS[name], rate, say)
-    ]
+    chapters["layers"] = []
+    for name, options in NETWORKS.items():
+        chapters["layers"] += tracing.layer_rows(name, options, rate, say)
+
     chapter("Captum on the FFN, the same job as first_order: totals and heatmap")
-    found["captum"] = tracing.captum_rows(NETWORKS["ffn"], say)
+    chapters["captum"] = tracing.captum_rows(NETWORKS["ffn"], say)
+
     chapter(
-        "Growth with the picture: totals and heatmap, a seeded 5 % of the layer's channels, seconds scaled to all"
+        "Growth with the picture: totals and heatmap, a seeded 5 % of the layer's channels, "
+        "seconds scaled to all"
     )
-    found["by_size"] = growth.rows_by_size(say)
+    chapters["by_size"] = growth.rows_by_size(say)
+
     chapter("Growth with the network, at 128×256")
-    found["by_parameters"] = growth.rows_by_parameters(say)
+    chapters["by_parameters"] = growth.rows_by_parameters(say)
+
     chapter("Training beside a plain loop, frames per second")
-    found["training"] = training.rows(xc.load_clip("courtyard"), EPOCHS, say)
+    chapters["training"] = training.rows(xc.load_clip("courtyard"), EPOCHS, say)
+
     if torch.cuda.is_available():
         chapter("GPU")
-        found["gpu"] = tracing.gpu_rows(NETWORKS, say)
-    found["goals"] = goals(found["layers"], found["by_size"], found["training"])
+        chapters["gpu"] = tracing.gpu_rows(NETWORKS, say)
+    return chapters
+
+
+def main() -> None:
+    """Measure, judge, write, draw."""
+    argparse.ArgumentParser(prog="python -m bench", description=__doc__).parse_args()
+    start = time.monotonic()
+    chapters = measure()
+    chapters["goals"] = goals(chapters["layers"], chapters["by_size"], chapters["training"])
     chapter("Goals")
-    for row in found["goals"]:
-        print(
-            f"{'met    ' if row['met'] else 'not met'}  {row['goal']}: {row['measured']:.3g} (wanted {row['bound']})"
-        )
-    drawing.layers(found["layers"]), drawing.growth(found["by_size"], found["by_parameters"])
-    replace_file(
-        figures() / "bench.json", lambda f: f.write_text(json.dumps(found, indent=1) + "\n")
-    )
+    for row in chapters["goals"]:
+        word = "met" if row["met"] else "not met"
+        print(f"{word:7}  {row['goal']}: {row['measured']:.3g} (wanted {row['bound']})")
+
+    drawing.layers(chapters["layers"])
+    drawing.growth(chapters["by_size"], chapters["by_parameters"])
+    text = json.dumps(chapters, indent=1) + "\n"
+    replace_file(figures() / "bench.json", lambda file: file.write_text(text))
     print(f"\n{time.monotonic() - start:.0f} s")
 
 

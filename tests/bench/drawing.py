@@ -21,24 +21,18 @@ LEFT_OUT = {"of", "pixels", "forward_s", "write_s"}  # in the JSON only
 
 def line(row: dict) -> str:
     """A row as text, every number with its name or unit."""
-    words = []
-    for key, value in row.items():
-        if key in LEFT_OUT:
-            continue
-        shown = (
-            ("yes" if value else "no")
-            if isinstance(value, bool)
-            else f"{value:.3g}"
-            if isinstance(value, float)
-            else str(value)
-        )
-        named = isinstance(value, (int, float))
-        words.append(
-            f"{key.removesuffix('_s').removesuffix('_mb')} {shown}{' ' * (key in UNITS)}{UNITS.get(key, '')}"
-            if named
-            else shown
-        )
-    return "  ".join(words)
+    return "  ".join(word(key, value) for key, value in row.items() if key not in LEFT_OUT)
+
+
+def word(key: str, value: object) -> str:
+    """``seconds 0.12 s``, ``same yes``; a name stands for itself."""
+    if isinstance(value, str):
+        return value
+    name = key.removesuffix("_s").removesuffix("_mb")
+    if isinstance(value, bool):
+        return f"{name} yes" if value else f"{name} no"
+    number = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{name} {number} {UNITS[key]}" if key in UNITS else f"{name} {number}"
 
 
 def layers(rows: list[dict]) -> plt.Figure:
@@ -116,8 +110,9 @@ def growth(by_size: list[dict], by_parameters: list[dict]) -> plt.Figure:
         frameon=False,
         fontsize="small",
     )
-    fig.suptitle(
-        "Totals and heatmap of a layer, from a seeded 5 % of its channels; time scaled to all; memory above trace()",
-        fontsize="medium",
+    title = (
+        "Totals and heatmap of a layer, from a seeded 5 % of its channels; time scaled to all; "
+        "memory above trace()"
     )
+    fig.suptitle(title, fontsize="medium")
     return plots.save(fig, "bench_growth")

@@ -7,6 +7,7 @@ is as measured.
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import product
 
 from xinc_core.models import NeRV
 
@@ -36,15 +37,13 @@ def rows_by_parameters(
 
 
 def _rows(shape: dict, layers, share: float, say: Say) -> list[dict]:
-    rows, parameters = [], NeRV.Config(**shape).n_parameters
-    for layer in layers:
-        for rule in RULES:
-            found = measured(Job("nerv", shape, layer, rule, share=share), most=3, budget=1.0)
-            found["seconds"] *= found["of"] / found["neurons"]
-            height, width = shape["size"]
-            rows.append(
-                dict(size=f"{height}x{width}", parameters=parameters, layer=layer, rule=rule)
-                | found
-            )
-            say(rows[-1])
+    height, width = shape["size"]
+    parameters = NeRV.Config(**shape).n_parameters
+    rows = []
+    for layer, rule in product(layers, RULES):
+        row = dict(size=f"{height}x{width}", parameters=parameters, layer=layer, rule=rule)
+        row |= measured(Job("nerv", shape, layer, rule, share=share), most=3, budget=1.0)
+        row["seconds"] *= row["of"] / row["neurons"]
+        rows.append(row)
+        say(row)
     return rows

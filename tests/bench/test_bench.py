@@ -13,6 +13,8 @@ from bench.__main__ import say
 from bench.goals import goals
 from xinc_core.clips.clip import Clip
 
+pytestmark = pytest.mark.slow
+
 TINY = {
     "ffn": dict(size=(8, 16), width=4),
     "nerv": dict(size=(16, 32), n_frames=3, strides=(2, 2, 2), channels=(2, 2, 2, 2), levels=3),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import product
 
 import literal
 import torch
@@ -33,25 +34,22 @@ def layer_rows(
             for statistic in STATISTICS:
                 if statistic == "fluctuation" and not model.for_video:
                     continue
-                job = Job(name, options, layer.name, rule, statistic)
-                found = measured(job, **limits)
-                maps = {"one neuron": 1, "fluctuation": 2 * layer.n_neurons}.get(
-                    statistic, layer.n_neurons
-                )
-                write, s = maps * found["pixels"] * 4 / rate, found["seconds"]
-                row = dict(
-                    family=name,
-                    layer=layer.name,
-                    rule=rule,
-                    statistic=statistic,
-                    **found,
+                row = dict(family=name, layer=layer.name, rule=rule, statistic=statistic)
+                row |= measured(Job(name, options, layer.name, rule, statistic), **limits)
+                maps = layer.n_neurons
+                if statistic == "one neuron":
+                    maps = 1
+                elif statistic == "fluctuation":
+                    maps *= 2  # of a frame pair
+                write = maps * row["pixels"] * 4 / rate  # float32
+                row |= dict(
                     literal_s=slow[statistic],
                     literal_of=min(few, layer.n_neurons),
-                    times_faster=slow[statistic] / s,
+                    times_faster=slow[statistic] / row["seconds"],
                     forward_s=once,
-                    times_forward=s / once,
+                    times_forward=row["seconds"] / once,
                     write_s=write,
-                    times_write=s / write,
+                    times_write=row["seconds"] / write,
                 )
                 rows.append(row)
                 say(row)
@@ -112,22 +110,22 @@ def captum_rows(options: dict, say: Say, few: int = 4) -> list[dict]:
                     attribute_to_neuron_input=True,
                 )
 
+        def whole(_, linear=linear):
+            captum_sums(model, linear, code)
+
         job = Job("ffn", options, layer.name, "first_order")
         ours = seconds(job.run, job.ready, budget=1.0)
-        for method, s in (
-            (
-                "LayerGradientXActivation",
-                seconds(lambda _, linear=linear: captum_sums(model, linear, code), budget=1.0),
+        theirs = {
+            "LayerGradientXActivation": seconds(whole, budget=1.0),
+            f"NeuronGradient, {few} neurons scaled to all": (
+                seconds(some, most=2) / few * layer.n_neurons
             ),
-            (
-                f"NeuronGradient, {few} neurons scaled to all",
-                seconds(some, most=2) / few * layer.n_neurons,
-            ),
-        ):
-            rows.append(
-                dict(layer=layer.name, method=method, seconds=s, first_order_s=ours, times=s / ours)
-            )
-            say(rows[-1])
+        }
+        for method, s in theirs.items():
+            row = dict(layer=layer.name, method=method, seconds=s)
+            row |= dict(first_order_s=ours, times=s / ours)
+            rows.append(row)
+            say(row)
     return rows
 
 
@@ -153,19 +151,18 @@ def gpu_rows(networks: dict[str, dict], say: Say) -> list[dict]:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     rows = []
     for name, options in networks.items():
-        for layer in network(name, options).layers():
-            for rule in RULES:
-                here, there = (
-                    Job(name, options, layer.name, rule, device=d) for d in ("cpu", "cuda")
-                )
-                want, got = here.run(here.ready()), there.run(there.ready())
-                away = max(
-                    float((g.cpu() - w).abs().max() / w.abs().max()) for w, g in zip(want, got)
-                )
-                row = dict(
-                    card=torch.cuda.get_device_name(), family=name, layer=layer.name, rule=rule
-                )
-                row |= dict(seconds=seconds(there.run, there.ready), away_from_cpu=away)
-                rows.append(row)
-                say(row)
+        for layer, rule in product(network(name, options).layers(), RULES):
+            on_cpu = Job(name, options, layer.name, rule, device="cpu")
+            on_gpu = Job(name, options, layer.name, rule, device="cuda")
+            wanted, got = on_cpu.run(on_cpu.ready()), on_gpu.run(on_gpu.ready())
+            away = max(distance(g.cpu(), w) for g, w in zip(got, wanted))
+            row = dict(card=torch.cuda.get_device_name(), family=name, layer=layer.name, rule=rule)
+            row |= dict(seconds=seconds(on_gpu.run, on_gpu.ready), away_from_cpu=away)
+            rows.append(row)
+            say(row)
     return rows
+
+
+def distance(got: Tensor, wanted: Tensor) -> float:
+    """The largest difference, as a share of the largest value wanted."""
+    return float((got - wanted).abs().max() / wanted.abs().max())

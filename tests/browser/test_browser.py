@@ -18,6 +18,8 @@ from chromium import chromium
 
 from xinc_core.study.series.notebooks import SERIES
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 ARTIFACTS = ROOT / "test-artifacts"
 
@@ -87,18 +89,29 @@ def wait_until(check, seconds=30, every=0.1):
 # What JupyterLab itself logs as an error on a machine without news and extensions: nothing that a
 # notebook did.
 LABS_OWN = re.compile(
-    r"/lab/api/(news|update|listings)|favicon|the server responded with a status of 404|ResizeObserver loop"
+    r"/lab/api/(news|update|listings)|favicon|ResizeObserver loop"
+    r"|the server responded with a status of 404"
 )
 
-OVERFLOW = """() => [...document.querySelectorAll(
-    '.jp-OutputArea-output img, .jp-OutputArea-output pre, .jp-OutputArea-output table, .jp-RenderedMarkdown > *, ' +
-    '.jupyter-widgets:not(.widget-html):not(.widget-label)')]
-    .filter(e => e.offsetParent && (e.getBoundingClientRect().right > innerWidth + 1 || e.scrollWidth > e.clientWidth + 40))
-    .map(e => [e.tagName, e.className, Math.round(e.getBoundingClientRect().right), e.innerText.slice(0, 60)].join(' '))"""
+OVERFLOW = """() => {
+    const shown = '.jp-OutputArea-output img, .jp-OutputArea-output pre, '
+        + '.jp-OutputArea-output table, .jp-RenderedMarkdown > *, '
+        + '.jupyter-widgets:not(.widget-html):not(.widget-label)'
+    const outside = e => e.getBoundingClientRect().right > innerWidth + 1
+    const cut = e => e.scrollWidth > e.clientWidth + 40
+    const place = e => Math.round(e.getBoundingClientRect().right)
+    return [...document.querySelectorAll(shown)]
+        .filter(e => e.offsetParent && (outside(e) || cut(e)))
+        .map(e => [e.tagName, e.className, place(e), e.innerText.slice(0, 60)].join(' '))
+}"""
 
-UNLABELLED = """() => [...document.querySelectorAll('.widget-slider, .widget-dropdown, .widget-toggle-buttons, .widget-text')]
-    .filter(e => e.offsetParent && !(e.querySelector('.widget-label') || {innerText: ''}).innerText.trim())
-    .map(e => e.className)"""
+UNLABELLED = """() => {
+    const widgets = '.widget-slider, .widget-dropdown, .widget-toggle-buttons, .widget-text'
+    const label = e => (e.querySelector('.widget-label') || {innerText: ''}).innerText.trim()
+    return [...document.querySelectorAll(widgets)]
+        .filter(e => e.offsetParent && !label(e))
+        .map(e => e.className)
+}"""
 
 # From a key press to the next picture, as the page itself sees it: until the image has been decoded
 # and painted.
