@@ -6,107 +6,106 @@ seeds, and intervals are Student's t over videos. With fewer than six videos no 
 
 from __future__ import annotations
 
-from types import ModuleType
+from collections import Counter
+from collections.abc import Sequence
 
 import pandas as pd
 
+from xinc_core.study.findings.base import Finding
 from xinc_core.study.findings.claims import PLANTED
 
-from .table import COLUMNS
+from .table import (
+    ALL_LAYERS,
+    ALL_SEEDS,
+    CALIBRATION,
+    COLUMNS,
+    LAYERS_WHERE_IT_HOLDS,
+    findings_table,
+    verdicts_over_layers,
+)
 from .verdicts import judge
 
-ENOUGH, ALL = 6, "all videos"
-VIDEO_COLUMNS = (
-    *COLUMNS[: COLUMNS.index("n_units") + 1],
-    "n_videos",
-    *COLUMNS[COLUMNS.index("n_units") + 1 :],
-)
+ENOUGH = 6  # videos from which on a claim is judged over them
+ALL = "all videos"
+_AFTER = COLUMNS.index("n_units") + 1
+VIDEO_COLUMNS = (*COLUMNS[:_AFTER], "n_videos", *COLUMNS[_AFTER:])
+LAW = "decomposition"
 
 
-def over_videos(table: pd.DataFrame, *findings: ModuleType) -> list[dict]:
-    """Rows of the findings table with the video as the unit: value and interval over videos,
-    ``n_units`` fits, ``n_videos``.
+def over_videos(table: pd.DataFrame, findings: Sequence[Finding]) -> pd.DataFrame:
+    """The findings table with the video as the unit: value and interval over videos, ``n_units``
+    fits, ``n_videos``.
 
-    table : as for :func:`~xinc_core.findings.verdicts.judge`, ``clip`` being the video. Every
-    planted trial counts by itself.
+    table : as for :func:`.verdicts.judge`, ``clip`` being the video. Every planted trial counts by
+    itself.
     """
     trial = table["clip"] + " " + table.seed.astype(str)
-    pooled = table.assign(clip=ALL, video=table["clip"].where(table.family != PLANTED, trial))
+    video = table["clip"].where(table.family != PLANTED, trial)
+    judged = judge(table.assign(clip=ALL, video=video), findings)
     fits = table.assign(fit=trial).groupby(["family", "rule", "layer"]).fit.nunique()
-    rows = [_of_videos(row, table, fits) for row in judge(pooled, *findings)]
-    for whole in (row for row in rows if row["statistic"] == "layers_where_it_holds"):
-        same = [
-            r
-            for r in rows
-            if r.get("verdict") and all(r[k] == whole[k] for k in ("finding", "family", "rule"))
-        ]
-        whole["n_videos"] = min(r["n_videos"] for r in same)  # masks and twins are not everywhere
-    return [
-        row
-        if row["n_videos"] >= ENOUGH or row["statistic"] == "calibration"
-        else row | dict(holds="", verdict="")
-        for row in rows
-    ]
+    n_videos = table["clip"].nunique()
+    rows = []
+    for row in judged.to_dict("records"):
+        if row["statistic"] == CALIBRATION:
+            rows.append(row | dict(n_videos=n_videos))
+            continue
+        where = (row["family"], row["rule"])
+        layer = row["layer"]
+        n_fits = fits[where].max() if layer == ALL_LAYERS else fits[(*where, layer)]
+        rows.append(row | dict(n_videos=row["n_units"], n_units=int(n_fits)))
+    _count_videos_of_whole_networks(rows)
+    for row in rows:
+        if row["n_videos"] < ENOUGH and row["statistic"] != CALIBRATION:
+            row |= dict(holds=None, verdict="")
+    return findings_table(rows, VIDEO_COLUMNS)
 
 
-def _of_videos(row: dict, table: pd.DataFrame, fits: pd.Series) -> dict:
-    if row["statistic"] == "calibration":
-        return row | dict(n_videos=table["clip"].nunique())
-    where = (row["family"], row["rule"])
-    units = fits[where].max() if row["layer"] == "all" else fits[(*where, row["layer"])]
-    return row | dict(n_units=int(units), n_videos=row["n_units"])
+def _count_videos_of_whole_networks(rows: list[dict]) -> None:
+    """All layers together stand on as many videos as the least of their conditions: masks and twins
+    are not everywhere.
+    """
+    for whole in rows:
+        if whole["statistic"] != LAYERS_WHERE_IT_HOLDS:
+            continue
+        counts = []
+        for row in rows:
+            same = all(row[key] == whole[key] for key in ("finding", "family", "rule"))
+            if same and row["verdict"]:
+                counts.append(row["n_videos"])
+        whole["n_videos"] = min(counts)
 
 
-def laws_over_videos(rows: list[dict]) -> list[dict]:
+def laws_over_videos(table: pd.DataFrame) -> pd.DataFrame:
     """The decomposition over videos, from the videos' rows: it is a law, so that it holds only
     where it holds in all of them.
     """
-    kept: dict[tuple, list[dict]] = {}
-    for row in rows:
-        if row["finding"] == "decomposition":
-            kept.setdefault(
-                tuple(row[k] for k in ("finding", "family", "layer", "rule", "statistic", "value")),
-                [],
-            ).append(row)
-    found = []
-    for (finding, family, layer, rule, statistic, value), own in kept.items():
-        holds, videos = (
-            all(row["holds"] == "True" for row in own),
-            len({row["clip"] for row in own}),
-        )
-        about = dict(
-            finding=finding,
-            family=family,
-            layer=layer,
-            rule=rule,
-            clip=ALL,
-            seed="all",
-            statistic=statistic,
-        )
-        judged = (
-            dict(holds=holds, verdict="reproduced" if holds else "not reproduced")
-            if videos >= ENOUGH
-            else {}
-        )
-        found.append(about | dict(value=value, n_units=len(own), n_videos=videos) | judged)
-    return found
+    laws = table[table.finding == LAW]
+    keys = ["finding", "family", "layer", "rule", "statistic", "value"]
+    rows = []
+    for values, same in laws.groupby(keys, sort=False):
+        holds = bool((same.holds == True).all())  # noqa: E712 - a column of True, False and None
+        n_videos = same["clip"].nunique()
+        row = dict(zip(keys, values)) | dict(clip=ALL, seed=ALL_SEEDS)
+        row |= dict(n_units=len(same), n_videos=n_videos)
+        if n_videos >= ENOUGH:
+            row |= dict(holds=holds, verdict="reproduced" if holds else "not reproduced")
+        rows.append(row)
+    return findings_table(rows, VIDEO_COLUMNS)
 
 
-def counts(rows: list[dict]) -> dict[tuple[str, str, str], dict[str, int]]:
-    """(finding, family, rule) → verdict → number of videos, from the videos' rows; a law's
-    verdict is that of all its layers.
+def counts(table: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, int]]:
+    """(claim, family, rule) → verdict → number of videos, from the videos' rows; a law's verdict is
+    that of all its layers.
     """
-    found: dict[tuple[str, str, str], dict[str, int]] = {}
-    laws: dict[tuple, set[str]] = {}
-    for row in rows:
-        key = (row["finding"], row["family"], row["rule"])
-        if row["finding"] == "decomposition":
-            laws.setdefault((*key, row["clip"]), set()).add(row["verdict"])
-        elif row["layer"] == "all" and row["verdict"]:
-            found.setdefault(key, {}).setdefault(row["verdict"], 0)
-            found[key][row["verdict"]] += 1
-    for (*key, _), words in laws.items():
+    found: dict[tuple[str, str, str], Counter[str]] = {}
+    for row in verdicts_over_layers(table[table.finding != LAW]).itertuples():
+        if row.verdict:
+            found.setdefault((row.finding, row.family, row.rule), Counter())[row.verdict] += 1
+    laws = table[table.finding == LAW]
+    for (finding, family, rule, _), rows in laws.groupby(
+        ["finding", "family", "rule", "clip"], sort=False
+    ):
+        words = set(rows.verdict)
         word = words.pop() if len(words) == 1 else "partly"
-        cell = found.setdefault(tuple(key), {})
-        cell[word] = cell.get(word, 0) + 1
-    return found
+        found.setdefault((finding, family, rule), Counter())[word] += 1
+    return {key: dict(counter) for key, counter in found.items()}

@@ -1,11 +1,25 @@
-"""The findings table: one row per claim, family, layer, rule and clip, as CSV."""
+"""The findings table: one row per claim, family, layer, rule, clip and statistic.
+
+It is one pandas DataFrame from the first judged number to the last figure, with typed columns; text
+only at the edges, in CSV files and in what notebooks print.
+
+    finding, family, layer, rule, clip, seed   text: which row it is ("all": over all of them)
+    statistic                                  text, see ``findings.registry.statistics()``
+    value, low, high                           float; NaN where it does not apply
+    n_units                                    whole number of fits (or of videos), or <NA>
+    holds                                      True, False or None: undecided, or nothing asked
+    verdict                                    one of ``VERDICTS``, or "" beside what decides
+"""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pandas as pd
+
+from xinc_core.study.findings import registry
+from xinc_core.study.findings.claims import UNTRAINED
 from xinc_core.tracing.rules import RULE_ORDER
 from xinc_core.util.files import replace_file
 from xinc_core.util.paths import figures
@@ -25,151 +39,108 @@ COLUMNS = (
     "holds",
     "verdict",
 )
+NUMBERS = ("value", "low", "high")
+COUNTS = ("n_units", "n_videos")
 VERDICTS = ("reproduced", "partly", "not reproduced", "undecided", "no verdict")
+ALL_LAYERS = "all"  # the row that judges all layers together
+ALL_SEEDS = "all"
 
-
-FINDINGS = {
-    "decomposition": "the maps are a decomposition of what a layer computes",
-    "distributed": "the representation is distributed",
-    "distributed_learned": "it is more distributed than before training",
-    "edge_bias": "contributions follow edges, not only intensity",
-    "colour_and_edges_over_space": "colour and edges over space, by the paper's statistic",
-    "space_agnostic": "space-agnostic, once colour and edges are controlled for",
-    "no_object_semantics": "neurons do not care about objects",
-    "motion_dominates": "change over time is dominated by motion",
-    "clusters": "neurons cluster by contribution profile",
-    "faithful": "the maps tell what a neuron does to the picture",
-    "prunable_by_contribution": "contributions tell which neurons can go",
-    "bits_by_contribution": "contributions tell where bits are needed",
-    "smaller_than_codecs": "a compressed network is smaller than a codec's file",
-    "faults_found": "contributions find a broken neuron",
-    "errors_under_strong_maps": "the error lies where the maps are strong",
-}
-STATISTICS = {
-    "calibration": "planted maps: 1 = the claim must hold on them, 0 = it must not",
-    "layers_where_it_holds": "share of the layers in which the claim holds",
-    "completeness_error_below": "how far a layer's terms are from adding up, at most",
-    "additivity_error_below": "how far first-order maps are from adding up, at most",
-    "effective_neurons": "effective share of neurons per pixel",
-    "effective_pixels": "effective share of pixels per neuron",
-    "partial_edges": "rank correlation with edges, others fixed",
-    "shift_null": "97.5 % of toroidal shifts",
-    "rank_intensity": "rank correlation with intensity",
-    "rank_edges": "rank correlation with edges",
-    **{
-        f"selectivity_{p}": f"median selectivity for {p} regions"
-        for p in ("instances", "grid", "RGB", "Gabor", "Gabor_paper", "lattice")
-    },
-    **{
-        f"null_selectivity_{p}": f"97.5 % of shifts: selectivity for {p} regions"
-        for p in ("RGB", "Gabor", "Gabor_paper")
-    },
-    **{
-        f"eta2_{p}": f"adjusted share of variance that {p} explains alone"
-        for p in ("instances", "grid", "RGB", "Gabor")
-    },
-    **{
-        f"shapley_{p}": f"Shapley share of {p} in the joint R²"
-        for p in ("instances", "grid", "RGB", "Gabor")
-    },
-    "grid_last": "what the grid adds last, share of R²",
-    "r2_joint": "adjusted R² of all partitions",
-    "r2_colour_edges": "adjusted R² of colour and edges",
-    "null_r2_colour_edges": "97.5 % of shifts: R² of colour and edges",
-    "dead_neurons": "share of neurons without any contribution",
-    "flat_neurons": "share of neurons with a flat map",
-    "twin_content": "correlation with the mirrored own map",
-    "twin_position": "correlation with the own map in place",
-    "instances_last": "what instances add last to R²",
-    "planted_instances_last": "the same with one instance doubled",
-    "null_instances_last": "97.5 % of shifted masks",
-    "persistence_same": "persistence of an instance's δ over 5 frames",
-    "persistence_different": "the same between different instances",
-    "persistence_moving": "the same for moving instances",
-    "persistence_colour": "the same for colours of the instances' size",
-    "partial_flow": "rank correlation with flow, others fixed",
-    "time_null": "97.5 % of flow at other times",
-    "rank_flow": "rank correlation with flow",
-    "auc_moving": "AUC: moving against static pixels",
-    "auc_moving_change": "the same by the picture's own change",
-    "auc_uncovered": "AUC: uncovered background",
-    "auc_uncovered_change": "the same by the picture's own change",
-    "silhouette": "silhouette of six groups",
-    "gaussian_silhouette": "97.5 % of Gaussians of equal covariance",
-    "mixing": "how evenly seeds mix (1 = fully)",
-    "mixing_of_families": "how evenly the architectures mix (1 = fully)",
-    "best_match": "best correlation with a neuron of another seed",
-    "null_best_match": "the same with Gaussians",
-    **{
-        f"{last}{what}_{base}": f"{text}, {base} baseline{' (last layer)' if last else ''}"
-        for last in ("", "last_")
-        for what, text in (
-            ("pixels", "rank correlation with ablation over pixels"),
-            ("totals", "the same of totals over neurons"),
-        )
-        for base in ("zero", "mean")
-    },
-    "dead_yet_effective": "share of neurons with an empty map whose removal changes the picture",
-    **{
-        f"{order}pruned_psnr": f"mean PSNR (dB) with 10 to 80 % of the neurons gone, {text} first"
-        for order, text in (
-            ("", "least contribution"),
-            ("weight_norm_", "least weight norm"),
-            ("activation_norm_", "least activation norm"),
-            ("random_", "random ones"),
-        )
-    },
-    "unpruned_psnr": "PSNR (dB) with all neurons",
-    **{
-        f"{order}tuned_psnr": f"PSNR (dB) with 40 % gone, {text} first, then tuned"
-        for order, text in (
-            ("", "least contribution"),
-            ("weight_norm_", "least weight norm"),
-            ("random_", "random ones"),
-        )
-    },
-    "guided_psnr": "mean PSNR (dB) at 8 to 4 bits, shared out by contribution",
-    "equal_psnr": "mean PSNR (dB) at 8 to 4 bits, the same for every tensor",
-    "guided_psnr_6": "PSNR (dB) at 6 bits, shared out by contribution",
-    "equal_psnr_6": "PSNR (dB) at 6 bits, the same for every tensor",
-    "equal_psnr_8": "PSNR (dB) at 8 bits, the same for every tensor",
-    "size_over_codec": "size over that of the best codec at the same PSNR",
-    "bits_per_pixel": "bits per pixel of the file at 8 bits per weight",
-    "psnr_at_8_bits": "PSNR (dB) of all frames at 8 bits per weight",
-    "fault_top1": "share of faults whose neuron is the first suspect",
-    "fault_top10": "share of faults whose neuron is among ten suspects",
-    "visible_fault_top10": "the same of faults that cost 0.1 dB or more",
-    "norm_fault_top10": "the same, suspects by weight norm",
-    "chance_fault_top10": "the same, suspects by chance",
-    "faults_visible": "share of faults that cost 0.1 dB or more",
-    "rank_error_heatmap": "rank correlation of the error with the heatmap",
-    "rank_error_effective": "rank correlation of the error with effective neurons",
+# Statistics that every finding has.
+CALIBRATION = "calibration"
+LAYERS_WHERE_IT_HOLDS = "layers_where_it_holds"
+OF_EVERY_FINDING = {
+    CALIBRATION: "planted maps: 1 = the claim must hold on them, 0 = it must not",
+    LAYERS_WHERE_IT_HOLDS: "share of the layers in which the claim holds",
 }
 
+HOLDS_IN_WORDS = {True: "True", False: "False", None: ""}
 
-def save_findings(number: str, rows: Iterable[dict]) -> list[dict]:
-    """Write ``figures/NN_findings.csv``; every row needs the thirteen columns, values that do
-    not apply are empty.
+
+def statistics() -> dict[str, str]:
+    """Every statistic of the table, and what it is in words."""
+    return OF_EVERY_FINDING | registry.statistics()
+
+
+def findings_table(rows: Iterable[dict], columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+    """Rows as a typed DataFrame; what a row lacks does not apply."""
+    table = pd.DataFrame(list(rows), columns=list(columns))
+    for name in columns:
+        if name in NUMBERS:
+            table[name] = pd.to_numeric(table[name]).astype(float)
+        elif name in COUNTS:
+            table[name] = table[name].astype("Int64")
+        elif name == "holds":
+            table[name] = pd.Series([_bool(value) for value in table[name]], dtype=object)
+        else:
+            table[name] = table[name].fillna("").astype(str).astype(object)
+    return table
+
+
+def _bool(value) -> bool | None:
+    """True or False where it is one; None for what is missing."""
+    if value is None or pd.isna(value):
+        return None
+    return bool(value)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A findings table from a CSV file, typed."""
+    text = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = text.copy()
+    for name in NUMBERS:
+        table[name] = pd.to_numeric(text[name])
+    for name in COUNTS:
+        if name in table:
+            table[name] = pd.to_numeric(text[name]).astype("Int64")
+    words = {word: value for value, word in HOLDS_IN_WORDS.items()}
+    table["holds"] = pd.Series([words[word] for word in text["holds"]], dtype=object)
+    return table
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a findings table as CSV: numbers to four digits, nothing where a value is missing."""
+    text = pd.DataFrame({name: [as_text(value) for value in table[name]] for name in table})
+    replace_file(path, lambda file: text.to_csv(file, index=False, lineterminator="\n"))
+
+
+def as_text(value) -> str:
+    """A value of the table as it is written: numbers to four digits, nothing where it is
+    missing.
     """
-    rows = [{c: _text(row.get(c, "")) for c in COLUMNS} for row in rows]
-    wrong = {row["verdict"] for row in rows} - {*VERDICTS, ""}
+    if value is None or pd.isna(value):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def save_findings(number: str, rows: pd.DataFrame | Iterable[dict]) -> pd.DataFrame:
+    """Write a notebook's table, ``figures/NN_findings.csv``, and return it.
+
+    Raises
+    ------
+    ValueError
+        For a verdict, a claim or a statistic that is in no list.
+    """
+    table = rows if isinstance(rows, pd.DataFrame) else findings_table(rows)
+    wrong = set(table.verdict) - {*VERDICTS, ""}
     if wrong:
-        raise ValueError(f"verdicts are {', '.join(VERDICTS)}; not {', '.join(sorted(wrong))}")
-    known = {*STATISTICS, *(f"untrained_{s}" for s in STATISTICS)}
-    strange = {row["finding"] for row in rows} - {*FINDINGS} | {
-        row["statistic"] for row in rows
-    } - known
+        known = ", ".join(VERDICTS)
+        raise ValueError(f"verdicts are {known}; not {', '.join(sorted(wrong))}")
+    known = {*statistics(), *(f"{UNTRAINED}{name}" for name in statistics())}
+    strange = set(table.finding) - registry.claims().keys() | set(table.statistic) - known
     if strange:
-        raise ValueError(
-            f"not in the lists of findings and statistics: {', '.join(sorted(strange))}"
-        )
-    replace_file(figures() / f"{number}_findings.csv", lambda f: write_rows(f, rows))
-    return rows
+        names = ", ".join(sorted(strange))
+        raise ValueError(f"not in the lists of findings and statistics: {names}")
+    write_table(figures() / f"{number}_findings.csv", table)
+    return table
 
 
-def read_findings() -> list[dict]:
-    """All rows of the notebooks' tables, in the order of the notebooks; every value as text."""
-    return [row for path in notebook_tables(figures()) for row in read_rows(path)]
+def read_findings(folder: Path | None = None) -> pd.DataFrame:
+    """All rows of the notebooks' tables, in the order of the notebooks."""
+    folder = figures() if folder is None else folder
+    tables = [read_table(path) for path in notebook_tables(folder)]
+    if not tables:
+        return findings_table([])
+    return pd.concat(tables, ignore_index=True)
 
 
 def notebook_tables(folder: Path) -> list[Path]:
@@ -177,114 +148,106 @@ def notebook_tables(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9][0-9]_findings.csv"))
 
 
-def read_rows(path: Path) -> list[dict]:
-    """The rows of a table; every value as text."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def join_findings() -> Path:
     """Join the notebooks' tables to ``figures/findings.csv``."""
-    rows, path = read_findings(), figures() / "findings.csv"
-    replace_file(path, lambda f: write_rows(f, rows))
+    path = figures() / "findings.csv"
+    write_table(path, read_findings())
     return path
 
 
-def write_rows(path: Path, rows: Iterable[dict], columns: Sequence[str] = COLUMNS) -> None:
-    """Write rows as CSV; values that do not apply are empty."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({c: _text(row.get(c, "")) for c in columns} for row in rows)
+def judged_layers(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that decide a layer."""
+    return table[(table.verdict != "") & (table.layer != ALL_LAYERS)]
 
 
-def _text(value) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def verdicts_over_layers(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that judge all layers together, one per claim, clip, family and rule."""
+    return table[table.layer == ALL_LAYERS]
 
 
-def shown(rows: Iterable[dict]) -> str:
-    """The rows that decide, as text: a line per layer and condition, under the claim, clip,
-    family and rule.
+# As text ------------------------------------------------------------------------------------------
+
+
+def shown(table: pd.DataFrame) -> str:
+    """The rows that decide, as text: a line per layer and condition, under the claim, clip, family
+    and rule.
     """
-    lines, last = [], None
-    for row in rows:
-        if row["verdict"] == "" or row["layer"] == "all":
-            continue
-        head = " · ".join(row[k] for k in ("finding", "clip", "family", "rule"))
+    lines: list[str] = []
+    last = None
+    for row in judged_layers(table).itertuples():
+        head = " · ".join((row.finding, row.clip, row.family, row.rule))
         if head != last:
             lines += ["", head]
         last = head
-        span = f"[{row['low']}, {row['high']}]" if row["low"] else ""
-        lines.append(
-            f"  {row['layer']:7} {row['statistic']:24} {row['value']:>9} {span:24} {row['verdict']}"
-        )
+        span = "" if pd.isna(row.low) else f"[{as_text(row.low)}, {as_text(row.high)}]"
+        number = as_text(row.value)
+        lines.append(f"  {row.layer:7} {row.statistic:24} {number:>9} {span:24} {row.verdict}")
     return "\n".join(lines).strip()
 
 
-def trials(rows: Iterable[dict]) -> str:
+def trials(table: pd.DataFrame) -> str:
     """The calibration, as text: what the claim must say of planted maps, and what it says."""
-    words = {
-        "1": "must hold",
-        "0": "must not hold",
-        "True": "holds",
-        "False": "does not hold",
-        "": "undecided",
-    }
-    return "\n".join(
-        f"{row['finding']:28} {row['clip']:10} {row['layer']:22} {words[row['value']]:14} {words[row['holds']]}"
-        for row in rows
-        if row["statistic"] == "calibration"
-    )
-
-
-def summary(rows: Iterable[dict]) -> str:
-    """The verdicts, as text: a line per claim, clip, family and rule."""
-    return "\n".join(
-        f"{row['finding']:28} {row['clip']:10} {row['family']:5} {row['rule']:12} {row['n_units']} seeds  {row['verdict']}"
-        for row in rows
-        if row["layer"] == "all"
-    )
-
-
-def where_it_holds(rows: Iterable[dict]) -> dict[tuple[str, str], str]:
-    """(finding, rule) → the families in which a finding holds, at least partly, on every clip: a
-    property of these networks, or of one architecture. ``all families`` where there are several and
-    it holds in each; ``none`` where it holds in none and fails throughout in all; else
-    ``undecided``."""
-    verdicts: dict[tuple[str, str], dict[str, set[str]]] = {}
-    for row in rows:
-        if row["layer"] == "all" and row["rule"] in RULE_ORDER:
-            verdicts.setdefault((row["finding"], row["rule"]), {}).setdefault(
-                row["family"], set()
-            ).add(row["verdict"])
-    found = {}
-    for key, families in verdicts.items():
-        holds = [name for name, words in families.items() if words <= {"reproduced", "partly"}]
-        fails = all(words == {"not reproduced"} for words in families.values())
-        everywhere = len(families) > 1 and len(holds) == len(families)
-        found[key] = (
-            "all families" if everywhere else ", ".join(holds) or ("none" if fails else "undecided")
+    expected = {1.0: "must hold", 0.0: "must not hold"}
+    came_out = {True: "holds", False: "does not hold", None: "undecided"}
+    lines = []
+    for row in table[table.statistic == CALIBRATION].itertuples():
+        wanted = expected[row.value]
+        lines.append(
+            f"{row.finding:28} {row.clip:10} {row.layer:22} {wanted:14} {came_out[row.holds]}"
         )
+    return "\n".join(lines)
+
+
+def summary(table: pd.DataFrame) -> str:
+    """The verdicts, as text: a line per claim, clip, family and rule."""
+    lines = []
+    for row in verdicts_over_layers(table).itertuples():
+        fits = f"{row.n_units} seeds"
+        lines.append(
+            f"{row.finding:28} {row.clip:10} {row.family:5} {row.rule:12} {fits}  {row.verdict}"
+        )
+    return "\n".join(lines)
+
+
+def where_it_holds(table: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """(claim, rule) → the families in which a claim holds, at least partly, on every clip.
+
+    "all families" where there are several and it holds in each; "none" where it holds in none and
+    fails throughout in all; else "undecided".
+    """
+    judged = verdicts_over_layers(table)
+    judged = judged[judged.rule.isin(RULE_ORDER)]
+    found = {}
+    for (finding, rule), rows in judged.groupby(["finding", "rule"], sort=False):
+        words = rows.groupby("family", sort=False).verdict.agg(set)
+        holding = [family for family, said in words.items() if said <= {"reproduced", "partly"}]
+        fails = all(said == {"not reproduced"} for said in words)
+        if len(words) > 1 and len(holding) == len(words):
+            found[finding, rule] = "all families"
+        elif holding:
+            found[finding, rule] = ", ".join(holding)
+        else:
+            found[finding, rule] = "none" if fails else "undecided"
     return found
 
 
-def verdict_table(rows: Iterable[dict]) -> str:
-    """The verdicts as a Markdown table: findings and clips down, families across; a cell:
-    paper's rule / first-order rule.
+def verdict_table(table: pd.DataFrame) -> str:
+    """The verdicts as a Markdown table: claims and clips down, families across; a cell: paper's
+    rule / first-order rule.
     """
-    own = [row for row in rows if row["layer"] == "all"]
-    families = list(dict.fromkeys(row["family"] for row in own))
-    cell = {
-        (row["finding"], row["clip"], row["family"], row["rule"]): row["verdict"] for row in own
-    }
+    judged = verdicts_over_layers(table)
+    families = list(dict.fromkeys(judged.family))
+    claims = registry.claims()
+    order = list(claims)
+    verdict = {}
+    for row in judged.itertuples():
+        verdict[row.finding, row.clip, row.family, row.rule] = row.verdict
+    pairs = dict.fromkeys(zip(judged.finding, judged.clip))
     lines = [["finding", "clip", *families], ["---"] * (2 + len(families))]
-    pairs = dict.fromkeys((row["finding"], row["clip"]) for row in own)
-    for finding, clip in sorted(pairs, key=lambda pair: list(FINDINGS).index(pair[0])):
-        both = [
-            [cell.get((finding, clip, family, rule), "–") for rule in RULE_ORDER]
-            for family in families
-        ]
-        lines.append(
-            [FINDINGS[finding], clip, *(" / ".join(dict.fromkeys(words)) for words in both)]
-        )
+    for finding, clip in sorted(pairs, key=lambda pair: order.index(pair[0])):
+        line = [claims[finding].text, clip]
+        for family in families:
+            words = [verdict.get((finding, clip, family, rule), "–") for rule in RULE_ORDER]
+            line.append(" / ".join(dict.fromkeys(words)))
+        lines.append(line)
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -12,35 +12,174 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xinc_core.study.statistics.scene import Scene, View
+from xinc_core.study.statistics.scene import Scene
 from xinc_core.tracing.maps import LayerMaps
 
+from .base import Finding, View
 from .browsing import BrowserSpec, Control, Opened, Picture, Slider
 from .claims import Claim, Condition
 from .planted import planted, white
 
-NAME, VERSION, OFFSETS = "distributed", 2, (0,)
-CLAIMS = (
-    Claim("distributed", (Condition("effective_neurons", 0.25),), ("effective_pixels",)),
-    Claim("distributed_learned", (Condition("effective_neurons", "untrained_effective_neurons"),)),
-)
-CASES = {
-    "distributed": {"all alike": True, "one neuron per pixel": False},
-    "distributed_learned": {},
-}
-CURVE = 101  # points of a sorted curve
-LOWER = 11  # bits of a float32 that the first pass of a threshold leaves out
-SHARES = (0.1, 0.5)
-HELD = 1e9  # bytes of maps up to which they are computed once for several passes
+CURVE_POINTS = 101  # of a sorted curve
+SHARES = (0.1, 0.5)  # a: neurons count that together make up 1 − a of all contributions
+HELD_BYTES = 1e9  # maps of a layer up to which they are computed once for several passes
+
+# The radix selection of thresholds: a positive float32 has 31 bits below its sign.
+LOWER_BITS = 11  # that the first pass leaves out
+UPPER_BITS = 31 - LOWER_BITS
 
 
 def measure(view: View) -> dict[str, float]:
     """Median effective share of neurons over pixels, and of pixels over neurons."""
-    of_pixels, of_neurons = effective_shares(view.layer)
+    neurons_of_pixels, pixels_of_neurons = effective_shares(view.layer)
     return dict(
-        effective_neurons=float(of_pixels.nanmedian()),
-        effective_pixels=float(of_neurons.nanmedian()),
+        effective_neurons=float(neurons_of_pixels.nanmedian()),
+        effective_pixels=float(pixels_of_neurons.nanmedian()),
     )
+
+
+def pictures(view: View) -> dict[str, Tensor]:
+    """What the notebook draws of one layer: the sorted curve of pixels per neuron and the heatmaps
+    of neurons per pixel, in percent.
+    """
+    layer = view.layer
+    n_neurons, height, width = layer.shape
+    if 4 * n_neurons * height * width <= HELD_BYTES:
+        layer = planted(layer.tensor().abs())
+    counts = pixels_per_neuron(layer).double() / (height * width)
+    quantiles = torch.linspace(0, 1, CURVE_POINTS, dtype=torch.float64)
+    heatmaps, _ = neurons_per_pixel(layer, SHARES)
+    return dict(
+        curve=torch.quantile(counts, quantiles), neurons_per_pixel=(100 * heatmaps).round().byte()
+    )
+
+
+def pixels_per_neuron(layer: LayerMaps) -> Tensor:
+    """For each neuron the number of pixels with f_n(p) > 1/N: (n_neurons,) int64."""
+    average = (layer.heatmap() / len(layer)).flatten()  # (P,)
+    counts = torch.zeros(len(layer), dtype=torch.int64)
+    for pixels, maps in layer.tiles("pixels per neuron"):
+        for neurons, values in maps:
+            counts[neurons] += (values > average[pixels]).sum(1).cpu()
+    return counts
+
+
+def neurons_per_pixel(
+    layer: LayerMaps, shares: tuple[float, ...] = SHARES
+) -> tuple[Tensor, Tensor]:
+    """Heatmaps #{n : |C_n(p)| ≥ τ_a} / N, (len(shares), H, W), and the thresholds τ_a,
+    (len(shares),).
+
+    τ_a is the value at which the layer's |C|, summed from the largest down, reach a share 1 − a of
+    their total; exact to 1e-4 of the total, in bounded memory.
+    """
+    n_neurons, height, width = layer.shape
+    thresholds = _thresholds(layer, [1 - share for share in shares])
+    counts = torch.zeros(len(shares), height * width, dtype=torch.float64)
+    for pixels, maps in layer.tiles("neurons per pixel"):
+        for _, values in maps:
+            for number, threshold in enumerate(thresholds):
+                counts[number, pixels] += (values >= threshold.to(values)).sum(0).cpu()
+    return counts.unflatten(1, (height, width)) / n_neurons, thresholds
+
+
+def effective_shares(layer: LayerMaps) -> tuple[Tensor, Tensor]:
+    """Effective number of neurons per pixel, exp(entropy)/N, (H, W); and of pixels per neuron,
+    exp(entropy)/HW, (N,).
+
+    1 where all contribute alike, 1/N (1/HW) where one does all; NaN where nothing contributes.
+    """
+    n_neurons, height, width = layer.shape
+    by_pixel = torch.zeros(2, height * width, dtype=torch.float64)  # Σ x·log₂ x and Σ x
+    by_neuron = torch.zeros(2, n_neurons, dtype=torch.float64)
+    for pixels, maps in layer.tiles("effective shares"):
+        part = torch.zeros(2, len(pixels), dtype=torch.float64)
+        for neurons, values in maps:
+            values = values.cpu()
+            # numpy's logarithm takes a third of torch's time
+            logs = torch.from_numpy(np.log2(values.clamp_min(1e-38).numpy()))
+            x_log_x = logs.mul_(values)
+            part += torch.stack([x_log_x.sum(0), values.sum(0)])
+            by_neuron[:, neurons] += torch.stack([x_log_x.sum(1), values.sum(1)]).double()
+        by_pixel[:, pixels] = part
+    neurons_of_pixels = _effective(*by_pixel) / n_neurons
+    pixels_of_neurons = _effective(*by_neuron) / (height * width)
+    return neurons_of_pixels.view(height, width), pixels_of_neurons
+
+
+def _effective(x_log_x: Tensor, total: Tensor) -> Tensor:
+    """exp(H) of shares x/S from Σ x·log₂ x and S: H = log S − (Σ x·log x)/S."""
+    return (total.log2() - x_log_x / total).exp2().where(total > 0, torch.nan)
+
+
+def _thresholds(layer: LayerMaps, shares: Sequence[float], within: float = 1e-4) -> Tensor:
+    """The values at which the sum of all |C|, from the largest down, reaches each share of the
+    total, (len(shares),) float64.
+
+    A radix selection: the bits of a positive float32, read as an integer, sort as the float does.
+    One pass sums the values by their upper 20 bits (steps of 0.02 %). Where such a step holds more
+    than ``within`` of the total, another pass sums the step's values by their lower 11 bits.
+    """
+    sums = _sums_by_upper_bits(layer)
+    total = sums.sum()
+    from_top = _sums_from_top(sums)
+    thresholds = torch.zeros(len(shares), dtype=torch.float64)
+    for number, share in enumerate(shares):
+        wanted = share * total
+        upper = _last_reaching(from_top, wanted) if total > 0 else 0
+        lower = 0
+        if sums[upper] > within * total:
+            fine = _sums_by_lower_bits(layer, upper)
+            above = from_top[upper] - sums[upper]  # what lies in higher steps
+            lower = _last_reaching(above + _sums_from_top(fine), wanted)
+        bits = torch.tensor((upper << LOWER_BITS) + lower, dtype=torch.int32)
+        thresholds[number] = bits.view(torch.float32).double()
+    return thresholds
+
+
+def _sums_from_top(sums: Tensor) -> Tensor:
+    """Of each step, the sum of everything in it and in all higher steps."""
+    return sums.flip(0).cumsum(0).flip(0)
+
+
+def _last_reaching(from_top: Tensor, wanted: Tensor) -> int:
+    """The highest step from which on the sums reach what is wanted; 0 where none does."""
+    reaching = (from_top >= wanted).nonzero()
+    return int(reaching[-1]) if len(reaching) else 0
+
+
+def _sums_by_upper_bits(layer: LayerMaps) -> Tensor:
+    """Sums of the |C| that share their upper 20 bits, (2^20,) float64."""
+    sums = torch.zeros(1 << UPPER_BITS, dtype=torch.float64)
+    for values in _all_values(layer):
+        _add_at(sums, values.view(torch.int32) >> LOWER_BITS, values)
+    return sums
+
+
+def _sums_by_lower_bits(layer: LayerMaps, upper: int) -> Tensor:
+    """Sums of the |C| whose upper 20 bits are ``upper``, by their lower 11 bits: (2^11,)
+    float64.
+    """
+    sums = torch.zeros(1 << LOWER_BITS, dtype=torch.float64)
+    lower_mask = (1 << LOWER_BITS) - 1
+    for values in _all_values(layer):
+        inside = values[values.view(torch.int32) >> LOWER_BITS == upper]
+        _add_at(sums, inside.view(torch.int32) & lower_mask, inside)
+    return sums
+
+
+def _all_values(layer: LayerMaps):
+    """All |C| of a layer as flat float32 tensors, piece by piece."""
+    for _, maps in layer.tiles("distribution of contributions"):
+        for _, values in maps:
+            yield values.flatten().float().cpu()
+
+
+def _add_at(sums: Tensor, steps: Tensor, values: Tensor) -> None:
+    """Add each value to the sum of its step, in place."""
+    if len(values):
+        first, last = steps.min(), steps.max()
+        sums[first : last + 1] += torch.bincount(steps - first, values)
 
 
 def browse(opened: Opened, layer: str, frame: int, rule: str, share: int) -> dict[str, Picture]:
@@ -82,119 +221,45 @@ BROWSER = BrowserSpec("neurons per pixel", browse, share_control)
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
     """Every neuron everywhere; every pixel painted by one neuron."""
-    size, n = scene.clip.size, 64
-    owner = torch.randint(n, size, generator=torch.Generator().manual_seed(seed))
-    owned = torch.nn.functional.one_hot(owner, n).permute(2, 0, 1).float()
-    return {"all alike": (0.5 + white(n, size, seed),), "one neuron per pixel": (owned,)}
+    n_neurons, size = 64, scene.clip.size
+    owner = torch.randint(n_neurons, size, generator=torch.Generator().manual_seed(seed))
+    owned = torch.nn.functional.one_hot(owner, n_neurons).permute(2, 0, 1).float()  # (n, H, W)
+    return {"all alike": (0.5 + white(n_neurons, size, seed),), "one neuron per pixel": (owned,)}
 
 
-def pictures(view: View) -> dict[str, Tensor]:
-    """What the notebook draws of one layer: the sorted curve of pixels per neuron and the heatmaps
-    of neurons per pixel, in percent."""
-    layer = view.layer
-    if 4 * layer.shape[0] * layer.shape[1] * layer.shape[2] <= HELD:
-        layer = planted(layer.tensor().abs())
-    counts = pixels_per_neuron(layer).double() / layer.shape[1] / layer.shape[2]
-    curve = torch.quantile(counts, torch.linspace(0, 1, CURVE, dtype=torch.float64))
-    return dict(
-        curve=curve, neurons_per_pixel=(100 * neurons_per_pixel(layer, SHARES)[0]).round().byte()
-    )
-
-
-def pixels_per_neuron(layer: LayerMaps) -> Tensor:
-    """For each neuron the number of pixels with f_n(p) > 1/N: (n_neurons,) int64."""
-    bar = (layer.heatmap() / len(layer)).flatten()
-    counts = torch.zeros(len(layer), dtype=torch.int64)
-    for pixels, maps in layer.tiles("pixels per neuron"):
-        for neurons, values in maps:
-            counts[neurons] += (values > bar[pixels]).sum(1).cpu()
-    return counts
-
-
-def neurons_per_pixel(
-    layer: LayerMaps, shares: tuple[float, ...] = SHARES
-) -> tuple[Tensor, Tensor]:
-    """Heatmaps #{n : |C_n(p)| ≥ τ_a} / N, (len(shares), H, W), and the thresholds τ_a,
-    (len(shares),).
-
-    τ_a is the value at which the layer's |C|, summed from the largest down, reach a share 1 − a of
-    their total; exact to 1e-4 of the total, in bounded memory.
-    """
-    thresholds, n = _thresholds(layer, [1 - a for a in shares]), len(layer)
-    heat = torch.zeros(len(shares), layer.shape[1] * layer.shape[2], dtype=torch.float64)
-    for pixels, maps in layer.tiles("neurons per pixel"):
-        for _, values in maps:
-            for i, threshold in enumerate(thresholds):
-                heat[i, pixels] += (values >= threshold.to(values)).sum(0).cpu()
-    return heat.unflatten(1, layer.shape[1:]) / n, thresholds
-
-
-def effective_shares(layer: LayerMaps) -> tuple[Tensor, Tensor]:
-    """Effective number of neurons per pixel, exp(entropy)/N, (H, W); and of pixels per neuron,
-    exp(entropy)/HW, (N,).
-
-    1 where all contribute alike, 1/N (1/HW) where one does all; NaN where nothing contributes.
-    """
-    _, H, W = layer.shape
-    by_pixel = torch.zeros(2, H * W, dtype=torch.float64)  # Σ x·log₂ x and Σ x
-    by_neuron = torch.zeros(2, len(layer), dtype=torch.float64)
-    for pixels, maps in layer.tiles("effective shares"):
-        part = torch.zeros(2, len(pixels), dtype=torch.float64)
-        for neurons, values in maps:
-            values = values.cpu()
-            logs = torch.from_numpy(np.log2(values.clamp_min(1e-38).numpy())).mul_(
-                values
-            )  # a third of torch.log's time
-            part += torch.stack([logs.sum(0), values.sum(0)])
-            by_neuron[:, neurons] += torch.stack([logs.sum(1), values.sum(1)]).double()
-        by_pixel[:, pixels] = part
-    return (_effective(*by_pixel) / len(layer)).view(H, W), _effective(*by_neuron) / (H * W)
-
-
-def _effective(x_log_x: Tensor, total: Tensor) -> Tensor:
-    """exp(H) of shares x/S from Σ x·log₂ x and S: H = log S − (Σ x·log x)/S."""
-    return (total.log2() - x_log_x / total).exp2().where(total > 0, torch.nan)
-
-
-def _thresholds(layer: LayerMaps, shares: Sequence[float], within: float = 1e-4) -> Tensor:
-    """The values at which the sum of all |C|, from the largest down, reaches each share of the
-    total, (len(shares),) float64.
-
-    A radix selection: the bits of a positive float32, read as an integer, sort as the float does.
-    One pass sums the values by their upper 20 bits (steps of 0.02 %); where such a step holds more
-    than ``within`` of the total, another one sums it by the lower bits.
-    """
-    sums = _by_bits(layer)
-    total, reached = (
-        sums.sum(),
-        sums.flip(0).cumsum(0).flip(0),
-    )  # the sum of everything at or above each step
-    found = torch.zeros(len(shares), dtype=torch.float64)
-    for i, share in enumerate(shares):
-        step, lower = int((reached >= share * total).nonzero()[-1]) if total > 0 else 0, 0
-        if sums[step] > within * total:
-            fine = _by_bits(layer, step)
-            held = reached[step] - sums[step] + fine.flip(0).cumsum(0).flip(0)
-            at = (held >= share * total).nonzero()
-            lower = int(at[-1]) if len(at) else 0
-        bits = torch.tensor((step << LOWER) + lower, dtype=torch.int32)
-        found[i] = bits.view(torch.float32).double()
-    return found
-
-
-def _by_bits(layer: LayerMaps, of: int | None = None) -> Tensor:
-    """Sums of the |C| that share their upper 20 bits, (2^20,) float64; or of one such step by
-    their lower 11 bits, (2^11,).
-    """
-    sums = torch.zeros(1 << (31 - LOWER if of is None else LOWER), dtype=torch.float64)
-    for _, maps in layer.tiles("distribution of contributions"):
-        for _, values in maps:
-            values = values.flatten().float().cpu()
-            step = values.view(torch.int32) >> LOWER
-            if of is not None:
-                values = values[step == of]
-                step = values.view(torch.int32) & (1 << LOWER) - 1
-            if len(values):
-                first, last = step.min(), step.max()
-                sums[first : last + 1] += torch.bincount(step - first, values)
-    return sums
+FINDING = Finding(
+    name="distributed",
+    version=2,
+    question="How many neurons paint a pixel?",
+    section="4.2",
+    notebook="03",
+    claims=(
+        Claim(
+            "distributed",
+            "the representation is distributed",
+            conditions=(Condition("effective_neurons", 0.25),),
+            beside=("effective_pixels",),
+            cases={"all alike": True, "one neuron per pixel": False},
+        ),
+        Claim(
+            "distributed_learned",
+            "it is more distributed than before training",
+            conditions=(Condition("effective_neurons", "untrained_effective_neurons"),),
+        ),
+    ),
+    statistics={
+        "effective_neurons": "effective share of neurons per pixel",
+        "effective_pixels": "effective share of pixels per neuron",
+    },
+    measure=measure,
+    pictures={"pictures": pictures},
+    plant=plant,
+    captions={
+        "03_neurons_per_pixel": "The share of a layer's neurons that count at every pixel, "
+        "together "
+        "making up 90 % or 50 % of the layer's contribution. Black is none, bright is all.",
+        "03_pixels_per_neuron": "In how many pixels each neuron contributes more than the average "
+        "neuron; neurons sorted.",
+    },
+    browser=BROWSER,
+)

@@ -1,4 +1,4 @@
-"""Finding: neurons care about more than intensity; they follow edges. METHOD section 4.
+"""Finding: contributions follow more than intensity; they follow edges. METHOD section 4.
 
 How a layer's heatmap ranks its pixels, against the frame's intensity, its Sobel edges, and its
 edges among pixels of equal intensity. A null of toroidal shifts tells what two unrelated smooth
@@ -17,28 +17,22 @@ from xinc_core.study.statistics.ranks import (
     partial_shift_null,
     rank_correlation,
 )
-from xinc_core.study.statistics.scene import Scene, View
+from xinc_core.study.statistics.scene import Scene
 
+from .base import Finding, View
 from .browsing import BrowserSpec, Opened, Picture
 from .claims import Claim, Condition
 from .planted import white
 
-NAME, VERSION, OFFSETS = "edges", 1, (0,)
-DECIDES = (Condition("partial_edges", 0.10), Condition("partial_edges", "shift_null"))
-CLAIMS = (Claim("edge_bias", DECIDES, ("rank_intensity", "rank_edges"), untrained_fails=True),)
-CASES = {"edge_bias": {"edges": True, "intensity": False, "white noise": False}}
-
 
 def measure(view: View) -> dict[str, float]:
-    """Rank correlations of the heatmap Σ_n |C_n(p)| with intensity and edges; the partial one
-    and its null's 97.5 %.
+    """Rank correlations of the heatmap Σ_n |C_n(p)| with intensity and edges; the partial one and
+    its null's 97.5 %.
     """
-    heatmap, light, edge = (
-        view.layer.heatmap(),
-        view.scene.light(view.frame),
-        view.scene.edges(view.frame),
-    )
-    null = partial_shift_null(heatmap, edge, light, max(view.stride, 4))
+    heatmap = view.layer.heatmap()
+    light = view.scene.light(view.frame)
+    edge = view.scene.edges(view.frame)
+    null = partial_shift_null(heatmap, edge, light, step=max(view.stride, 4))
     return dict(
         rank_intensity=rank_correlation(heatmap, light),
         rank_edges=rank_correlation(heatmap, edge),
@@ -74,11 +68,46 @@ BROWSER = BrowserSpec("intensity and edges", browse)
 
 def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
     """Maps that follow edges; that follow intensity, along a curve; that follow nothing."""
-    noise, size = white(32, scene.clip.size, seed), scene.clip.size
-    gain = torch.rand(32, 1, 1, generator=torch.Generator().manual_seed(seed))
-    cases = {
-        "edges": scene.edges(frame) * gain + 0.2 * noise,
-        "intensity": (scene.light(frame) - 0.5).abs() * gain + 0.2 * noise,
-        "white noise": white(32, size, seed),
+    n_neurons, size = 32, scene.clip.size
+    noise = white(n_neurons, size, seed)
+    gain = torch.rand(n_neurons, 1, 1, generator=torch.Generator().manual_seed(seed))
+    along_a_curve = (scene.light(frame) - 0.5).abs()
+    return {
+        "edges": (scene.edges(frame) * gain + 0.2 * noise,),
+        "intensity": (along_a_curve * gain + 0.2 * noise,),
+        "white noise": (noise,),
     }
-    return {name: (maps,) for name, maps in cases.items()}
+
+
+FINDING = Finding(
+    name="edges",
+    version=1,
+    question="Do contributions follow more than brightness?",
+    section="4.3",
+    notebook="04",
+    claims=(
+        Claim(
+            "edge_bias",
+            "contributions follow edges, not only intensity",
+            conditions=(Condition("partial_edges", 0.10), Condition("partial_edges", "shift_null")),
+            beside=("rank_intensity", "rank_edges"),
+            untrained_fails=True,
+            cases={"edges": True, "intensity": False, "white noise": False},
+        ),
+    ),
+    statistics={
+        "partial_edges": "rank correlation with edges, others fixed",
+        "shift_null": "97.5 % of toroidal shifts",
+        "rank_intensity": "rank correlation with intensity",
+        "rank_edges": "rank correlation with edges",
+    },
+    measure=measure,
+    pictures={"pictures": pictures},
+    plant=plant,
+    captions={
+        "04_heatmaps": "The frame, its brightness and its edges; then the contribution of each "
+        "layer "
+        "under both rules, and how it differs from brightness."
+    },
+    browser=BROWSER,
+)

@@ -8,8 +8,7 @@ columns, a seeded sample of them is looked at.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,116 +18,131 @@ from xinc_core.editing.compression import weights_of_neurons
 from xinc_core.editing.sampling import sample_layer
 from xinc_core.models import Layer
 from xinc_core.study.statistics.ranks import rank_correlation
-from xinc_core.study.statistics.scene import Scene, at_some_pixels
-from xinc_core.tracing.canvas import trace
+from xinc_core.study.statistics.scene import Scene, at_audited_pixels
+from xinc_core.tracing.canvas import Canvas, trace
 from xinc_core.tracing.maps import LayerMaps
 from xinc_core.tracing.rules import RULE_ORDER
+from xinc_core.util.memo import cached_per_object
 
+from .base import Finding, NetworkView, Values
 from .browsing import BrowserSpec, Control, Opened, Picture, Slider, sheet
 from .claims import Claim, Condition
 from .distributed import effective_shares
 
-NAME, VERSION, OFFSETS, FRAMES = "faults", 2, (0,), (3,)
-CLAIMS = (
-    Claim(
-        "faults_found",
-        (Condition("fault_top10", 0.5), Condition("fault_top10", "norm_fault_top10")),
-        ("fault_top1", "visible_fault_top10", "chance_fault_top10", "faults_visible"),
-    ),
-    Claim(
-        "errors_under_strong_maps",
-        (Condition("rank_error_heatmap", 0.1),),
-        ("rank_error_effective",),
-    ),
-)
-CASES: dict = {"faults_found": {}, "errors_under_strong_maps": {}}
 KINDS = ("sign", "times four", "bit")
-FAULTS, FEW = 67, 7  # per network: in columns and the last layer, in each inner layer of kernels
+FAULTS = 67  # per network and layer, in columns and in the last layer
+FAULTS_IN_KERNELS = 7  # in each inner layer of kernels
+FIRST, AMONG = 1, 10  # suspects among which the broken neuron has to be
+VISIBLE_DB = 0.1  # fall of PSNR from which a fault counts as visible
 DAMAGED = 0.1  # the share of pixels that differ most from the clean frame
 
 
-def of_network(
-    model: nn.Module, scene: Scene, rule: str, seed: int, frame: int
-) -> dict[str, dict[str, float]]:
+def measure_network(network: NetworkView) -> dict[str, Values]:
     """Per layer: shares of faults whose neuron comes first, or among the first ten, by the rule's
-    maps; among the first ten by weight norm and by chance; how many damage the picture visibly (by
-    0.1 dB). And rank correlations of the error."""
-    return _by_rule(model, scene, seed, frame)[rule]
+    maps; among the first ten by weight norm and by chance; how many damage the picture visibly.
+    And rank correlations of the error.
+    """
+    by_rule = _by_rule(network.model, network.scene, network.seed, network.frame)
+    return by_rule[network.rule]
 
 
-@lru_cache(maxsize=1)
-def _by_rule(
-    model: nn.Module, scene: Scene, seed: int, frame: int
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Rule → what it says; the rules are tried on the same faults, which cost most."""
-    canvas, found = trace(model, frame), {rule: {} for rule in RULE_ORDER}
+@cached_per_object
+def _by_rule(model: nn.Module, scene: Scene, seed: int, frame: int) -> dict[str, dict[str, Values]]:
+    """Rule → layer → statistics; the rules are tried on the same faults, which cost most."""
+    canvas = trace(model, frame)
     clean = scene.clip.frames[canvas.frame]
-    error = (canvas.image.clamp(0, 1) - clean).abs().sum(0)
-    seen, shown = at_some_pixels(canvas, clean)
+    error = (canvas.image.clamp(0, 1) - clean).abs().sum(0)  # (H, W)
+    audited, clean_there = at_audited_pixels(canvas, clean)
+    found: dict[str, dict[str, Values]] = {rule: {} for rule in RULE_ORDER}
     for number, name in enumerate(canvas.layers):
-        told = _faults(shown, seen, sample_layer(seen[name]), seed * 10 + number)
+        sampled = sample_layer(audited[name])
+        by_rule = _faults(clean_there, audited, sampled, seed=seed * 10 + number)
         for rule in RULE_ORDER:
             maps = sample_layer(canvas.with_rule(rule)[name])
-            heat, effective = maps.heatmap(), effective_shares(maps)[0]
-            told[rule] |= dict(rank_error_heatmap=rank_correlation(heat, error))
-            told[rule] |= dict(
-                rank_error_effective=rank_correlation(effective.nan_to_num(0), error)
+            effective, _ = effective_shares(maps)
+            correlations = dict(
+                rank_error_heatmap=rank_correlation(maps.heatmap(), error),
+                rank_error_effective=rank_correlation(effective.nan_to_num(0), error),
             )
-            found[rule][name] = told[rule]
+            found[rule][name] = by_rule[rule] | correlations
     return found
 
 
-def _faults(clean: Tensor, canvas, maps: LayerMaps, seed: int) -> dict[str, dict[str, float]]:
+@dataclass
+class Trials:
+    """What came of the faults of one layer, a number each: how many neurons rank above the true one
+    under each rule and by weight norm, and whether the fault is visible.
+    """
+
+    ranks: dict[str, list[int]] = field(default_factory=lambda: {rule: [] for rule in RULE_ORDER})
+    norm_ranks: list[int] = field(default_factory=list)
+    visible: list[bool] = field(default_factory=list)
+
+    def statistics(self, rule: str, n_neurons: int) -> Values:
+        """Shares of the faults."""
+        ranks = np.array(self.ranks[rule])
+        norm_ranks = np.array(self.norm_ranks)
+        visible = np.array(self.visible)
+        shares: Values = dict(
+            fault_top1=float(np.mean(ranks < FIRST)),
+            fault_top10=float(np.mean(ranks < AMONG)),
+            norm_fault_top10=float(np.mean(norm_ranks < AMONG)),
+            faults_visible=float(np.mean(visible)),
+            chance_fault_top10=min(1.0, AMONG / n_neurons),
+        )
+        if visible.any():
+            shares["visible_fault_top10"] = float(np.mean(ranks[visible] < AMONG))
+        return shares
+
+
+def _faults(clean: Tensor, canvas: Canvas, maps: LayerMaps, seed: int) -> dict[str, Values]:
+    """Break one neuron after the other of those that ``maps`` holds; rule → statistics."""
+    layer = maps.traced.layer
     random = torch.Generator().manual_seed(seed)
-    kernels = maps.traced.layer.neurons == "kernels" and not maps.traced.is_last
-    places, norms, visible = {rule: [] for rule in RULE_ORDER}, [], []
-    before = (canvas.image.clamp(0, 1) - clean).square().mean()
-    for number in range(FEW if kernels else FAULTS):
-        true = int(torch.randint(len(maps), (1,), generator=random))
-        now = canvas.with_layer(
-            broken(maps.traced.layer, int(maps.neurons[true]), KINDS[number % 3], random)
-        )
+    inner_kernels = layer.neurons == "kernels" and not maps.traced.is_last
+    error_before = (canvas.image.clamp(0, 1) - clean).square().mean()
+    trials = Trials()
+    for number in range(FAULTS_IN_KERNELS if inner_kernels else FAULTS):
+        true = int(torch.randint(len(maps), (1,), generator=random))  # position among the maps
+        faulty = broken(layer, int(maps.neurons[true]), KINDS[number % len(KINDS)], random)
+        now = canvas.with_layer(faulty)
         for rule in RULE_ORDER:
-            among = now.with_rule(rule)[maps.name].only(maps.neurons)
-            places[rule].append(place(suspicion(among, now.image, clean), true))
-        norms.append(place(weights_of_neurons(among.traced.layer)[maps.neurons].norm(dim=1), true))
-        visible.append(float((now.image.clamp(0, 1) - clean).square().mean() / before) > 10**0.01)
-    norms, seen = np.array(norms), np.array(visible)
-    told = {}
-    for rule, found in zip(places, map(np.array, places.values())):
-        shares = dict(
-            fault_top1=found < 1,
-            fault_top10=found < 10,
-            norm_fault_top10=norms < 10,
-            faults_visible=seen,
-        )
-        shares |= dict(visible_fault_top10=found[seen] < 10) if seen.any() else {}
-        told[rule] = {k: float(np.mean(v)) for k, v in shares.items()} | dict(
-            chance_fault_top10=min(1.0, 10 / len(maps))
-        )
-    return told
+            suspects = now.with_rule(rule)[maps.name].only(maps.neurons)
+            trials.ranks[rule].append(place(suspicion(suspects, now.image, clean), true))
+        norms = weights_of_neurons(faulty)[maps.neurons].norm(dim=1)
+        trials.norm_ranks.append(place(norms, true))
+        error_now = (now.image.clamp(0, 1) - clean).square().mean()
+        trials.visible.append(float(error_now / error_before) > 10 ** (VISIBLE_DB / 10))
+    return {rule: trials.statistics(rule, len(maps)) for rule in RULE_ORDER}
 
 
 def broken(layer: Layer, neuron: int, kind: str, random: torch.Generator) -> Layer:
     """A copy of the layer with one neuron's weights changed; kind : one of ``KINDS``."""
     weight = layer.weight.detach().clone()
-    at = (
-        (slice(None), neuron)
-        if layer.neurons == "columns"
-        else (neuron % layer.c_out, neuron // layer.c_out)
-    )
-    if kind == "bit":
-        values = weight[at].clone().flatten()
-        which = int(torch.randint(len(values), (1,), generator=random))
-        bit = 1 << int(
-            torch.randint(10, 14, (1,), generator=random)
-        )  # not the top one, whose flip is no longer a number
-        flipped = np.array([values[which].item()], np.float16).view(np.uint16) ^ np.uint16(bit)
-        values[which] = float(flipped.view(np.float16)[0])
-        weight[at] = values.view_as(weight[at])
+    if layer.neurons == "columns":
+        at = (slice(None), neuron)
+    else:  # neuron = i * c_out + o
+        at = (neuron % layer.c_out, neuron // layer.c_out)
+    if kind == "sign":
+        weight[at] = -weight[at]
+    elif kind == "times four":
+        weight[at] = 4 * weight[at]
     else:
-        weight[at] = weight[at] * {"sign": -1, "times four": 4}[kind]
+        weight[at] = _with_flipped_bit(weight[at], random)
     return replace(layer, weight=weight)
+
+
+def _with_flipped_bit(weights: Tensor, random: torch.Generator) -> Tensor:
+    """One of the weights with one exponent bit flipped in half precision; not the top one, whose
+    flip is no longer a number.
+    """
+    values = weights.clone().flatten()
+    which = int(torch.randint(len(values), (1,), generator=random))
+    bit = 1 << int(torch.randint(10, 14, (1,), generator=random))
+    half = np.array([values[which].item()], np.float16)
+    flipped = half.view(np.uint16) ^ np.uint16(bit)
+    values[which] = float(flipped.view(np.float16)[0])
+    return values.view_as(weights)
 
 
 def suspicion(maps: LayerMaps, image: Tensor, clean: Tensor, where: Tensor | None = None) -> Tensor:
@@ -140,16 +154,14 @@ def suspicion(maps: LayerMaps, image: Tensor, clean: Tensor, where: Tensor | Non
     Σ_c|e| and |C_n|.
     """
     e = image.clamp(0, 1) - clean.to(image)
-    d = e.abs().sum(0)
-    damaged = (
-        where
-        if where is not None
-        else d >= d.flatten().kthvalue(max(1, round((1 - DAMAGED) * d.numel()))).values
-    )
+    magnitude = e.abs().sum(0)  # (H, W)
+    if where is None:
+        rank = max(1, round((1 - DAMAGED) * magnitude.numel()))
+        where = magnitude >= magnitude.flatten().kthvalue(rank).values
     try:
-        return _explained(maps, e * damaged, signed=True)
-    except ValueError:
-        return _explained(maps, (d * damaged)[None], signed=False)
+        return _explained(maps, e * where, signed=True)
+    except ValueError:  # a rule without colours
+        return _explained(maps, (magnitude * where)[None], signed=False)
 
 
 def _explained(maps: LayerMaps, damage: Tensor, signed: bool) -> Tensor:
@@ -220,3 +232,48 @@ def browser_controls(opened: Opened) -> tuple[Control, ...]:
 
 
 BROWSER = BrowserSpec("region", browse, browser_controls)
+
+
+FINDING = Finding(
+    name="faults",
+    version=2,
+    question="Which neuron is broken?",
+    section="beyond the paper",
+    notebook="11",
+    claims=(
+        Claim(
+            "faults_found",
+            "contributions find a broken neuron",
+            conditions=(
+                Condition("fault_top10", 0.5),
+                Condition("fault_top10", "norm_fault_top10"),
+            ),
+            beside=("fault_top1", "visible_fault_top10", "chance_fault_top10", "faults_visible"),
+        ),
+        Claim(
+            "errors_under_strong_maps",
+            "the error lies where the maps are strong",
+            conditions=(Condition("rank_error_heatmap", 0.1),),
+            beside=("rank_error_effective",),
+        ),
+    ),
+    statistics={
+        "fault_top1": "share of faults whose neuron is the first suspect",
+        "fault_top10": "share of faults whose neuron is among ten suspects",
+        "visible_fault_top10": "the same of faults that cost 0.1 dB or more",
+        "norm_fault_top10": "the same, suspects by weight norm",
+        "chance_fault_top10": "the same, suspects by chance",
+        "faults_visible": "share of faults that cost 0.1 dB or more",
+        "rank_error_heatmap": "rank correlation of the error with the heatmap",
+        "rank_error_effective": "rank correlation of the error with effective neurons",
+    },
+    measure_network=measure_network,
+    frames=(3,),
+    captions={
+        "11_faults": "How often a neuron broken on purpose is found among ten suspects, in each "
+        "layer.",
+        "11_report": "Quality per frame; the error of the worst frame; neurons without effect, or "
+        "with a duplicate.",
+    },
+    browser=BROWSER,
+)

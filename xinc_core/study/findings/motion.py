@@ -8,8 +8,7 @@ sharp one; so the change is held fixed at several scales.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,97 +16,117 @@ from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from xinc_core.study.statistics.ranks import Control, auc, correlation, rank_correlation, ranks
-from xinc_core.study.statistics.scene import Scene, View
+from xinc_core.study.statistics.scene import Scene
+from xinc_core.tracing.maps import LayerMaps
+from xinc_core.util.memo import cached_per_object
 
+from .base import Finding, View
 from .browsing import BrowserSpec, Opened, Picture
 from .claims import Claim, Condition
 from .planted import white
 
-NAME, VERSION, OFFSETS, SAMPLED = "motion", 3, (-1, 0), True
-DECIDES = (Condition("partial_flow", "time_null"), Condition("partial_flow", "partial_edges"))
-TOLD = (
-    "rank_flow",
-    "rank_edges",
-    "auc_moving",
-    "auc_moving_change",
-    "auc_uncovered",
-    "auc_uncovered_change",
-)
-CLAIMS = (Claim("motion_dominates", DECIDES, TOLD, untrained_fails=True),)
-FAIL = ("picture's change", "blurred change", "widely blurred change", "white noise")
-CASES = {"motion_dominates": {"motion": True} | dict.fromkeys(FAIL, False)}
 APART = 5  # frames that a circular time shift is at least away
-BLURS = (
-    5,
-    9,
-    17,
-    33,
-    65,
-)  # sides, in pixels, of the windows over which the picture's change is averaged
+BLURS = (5, 9, 17, 33, 65)  # sides in pixels of the windows over which the change is averaged
 
 
 def measure(view: View) -> dict[str, float]:
-    """Correlations of the fluctuation with flow and edges, the null of other times' flow, and
-    how well it finds what moves.
+    """Correlations of the fluctuation with flow and edges, the null of other times' flow, and how
+    well it finds what moves.
     """
-    scene, t = view.scene, view.frame
-    fixed = _held_fixed(scene, t, *view.pictures)
-    f, flow, edge, change = fluctuation(*view.layers), scene.flow(t), scene.edges(t), fixed.change
-    left = fixed.given_edges.residual(ranks(f))
-    null = [correlation(left, other) for other in fixed.other_times]
-    given_flow = (fixed.given_flow.residual(ranks(x)) for x in (f, edge))
+    scene, frame = view.scene, view.frame
+    picture_before, picture_now = view.pictures
+    controls = _controls(picture_now, picture_before, scene, frame)
+    fluctuating = fluctuation(*view.layers)
+    flow = scene.flow(frame)
+    edge = scene.edges(frame)
+    given_edges = controls.given_edges.residual(ranks(fluctuating))
+    given_flow = controls.given_flow.residual(ranks(fluctuating))
+    null = [correlation(given_edges, other) for other in controls.flow_at_other_times]
     found = dict(
-        rank_flow=rank_correlation(f, flow),
-        rank_edges=rank_correlation(f, edge),
-        partial_flow=correlation(left, fixed.given_edges.residual(ranks(flow))),
-        partial_edges=correlation(*given_flow),
+        rank_flow=rank_correlation(fluctuating, flow),
+        rank_edges=rank_correlation(fluctuating, edge),
+        partial_flow=correlation(given_edges, controls.given_edges.residual(ranks(flow))),
+        partial_edges=correlation(given_flow, controls.given_flow.residual(ranks(edge))),
         time_null=float(np.quantile(null, 0.975)) if null else float("nan"),
     )
     if scene.has_masks:
-        now, before = scene.moving(t), scene.moving(t - 1)
-        uncovered = before & ~now
-        for name, score in (("", f), ("_change", change)):
-            found[f"auc_moving{name}"] = auc(score[~uncovered], now[~uncovered])
-            found[f"auc_uncovered{name}"] = auc(score[~now], uncovered[~now])
+        found |= _areas_under_curves(fluctuating, controls.change, scene, frame)
+    return found
+
+
+def _areas_under_curves(
+    fluctuating: Tensor, change: Tensor, scene: Scene, frame: int
+) -> dict[str, float]:
+    """How well fluctuation, and the picture's own change, tell moving and uncovered pixels."""
+    moving = scene.moving(frame)
+    uncovered = scene.moving(frame - 1) & ~moving
+    found = {}
+    for suffix, score in (("", fluctuating), ("_change", change)):
+        found[f"auc_moving{suffix}"] = auc(score[~uncovered], moving[~uncovered])
+        found[f"auc_uncovered{suffix}"] = auc(score[~moving], uncovered[~moving])
     return found
 
 
 def pictures(view: View) -> dict[str, Tensor]:
     """The fluctuation, its largest value 255: (H, W) bytes."""
-    f = fluctuation(*view.layers)
-    return dict(fluctuation=(255 * f / f.max().clamp_min(1e-30)).round().byte())
+    fluctuating = fluctuation(*view.layers)
+    largest = fluctuating.max().clamp_min(1e-30)
+    return dict(fluctuation=(255 * fluctuating / largest).round().byte())
 
 
-@lru_cache(maxsize=2)
-def _held_fixed(scene: Scene, t: int, before: Tensor, now: Tensor) -> SimpleNamespace:
-    """What is the same for all layers of a network: the picture's change, what is held fixed,
-    the flow at other times.
+@dataclass(frozen=True)
+class Controls:
+    """What is the same for all layers of a network on one frame.
+
+    Attributes
+    ----------
+    change : Tensor, (H, W)
+        Σ_c |I_t − I_{t−1}|.
+    given_edges : Control
+        Holds the change and the edges fixed.
+    given_flow : Control
+        Holds the change and the flow fixed.
+    flow_at_other_times : list of arrays
+        Ranks of the flow at other frames with what ``given_edges`` explains taken off.
     """
-    change = (now - before).abs().sum(0)
-    around = [blurred(change, side) for side in BLURS]
-    given_edges = Control(change, scene.edges(t), also=around)
-    times = (_later(t, k, scene) for k in range(APART, len(scene.clip) - 1 - APART))
-    other_times = [given_edges.residual(ranks(scene.flow(other))) for other in times]
-    given_flow = Control(change, scene.flow(t), also=around)
-    return SimpleNamespace(
-        change=change, given_edges=given_edges, given_flow=given_flow, other_times=other_times
-    )
+
+    change: Tensor
+    given_edges: Control
+    given_flow: Control
+    flow_at_other_times: list[np.ndarray]
 
 
-def _later(t: int, k: int, scene: Scene) -> int:
-    """The frame k after t, going round; frame 0 has no flow."""
-    return (t - 1 + k) % (len(scene.clip) - 1) + 1
+@cached_per_object
+def _controls(picture_now: Tensor, picture_before: Tensor, scene: Scene, frame: int) -> Controls:
+    """Remembered as long as the picture of the frame, because all layers of a network ask."""
+    change = (picture_now - picture_before).abs().sum(0)
+    blurred_changes = [blurred(change, side) for side in BLURS]
+    given_edges = Control(change, scene.edges(frame), also=blurred_changes)
+    given_flow = Control(change, scene.flow(frame), also=blurred_changes)
+    n_frames = len(scene.clip)
+    at_other_times = []
+    for shift in range(APART, n_frames - 1 - APART):
+        flow = scene.flow(_later(frame, shift, n_frames))
+        at_other_times.append(given_edges.residual(ranks(flow)))
+    return Controls(change, given_edges, given_flow, at_other_times)
 
 
-def fluctuation(before, now) -> Tensor:
+def _later(frame: int, shift: int, n_frames: int) -> int:
+    """The frame that comes ``shift`` after this one, going round; frame 0 has no flow."""
+    return (frame - 1 + shift) % (n_frames - 1) + 1
+
+
+def fluctuation(before: LayerMaps, now: LayerMaps) -> Tensor:
     """F_t, (H, W) float64, from one layer at two frames; both are streamed side by side."""
-    total = torch.zeros(now.shape[1] * now.shape[2], dtype=torch.float64)
-    for (pixels, maps), (_, earlier) in zip(now.tiles("fluctuation"), before.tiles("fluctuation")):
+    _, height, width = now.shape
+    total = torch.zeros(height * width, dtype=torch.float64)
+    tiles = zip(now.tiles("fluctuation"), before.tiles("fluctuation"))
+    for (pixels, maps_now), (_, maps_before) in tiles:
         part = torch.zeros(len(pixels), dtype=torch.float64)
-        for (_, values), (_, old) in zip(maps, earlier):
-            part += values.sub_(old).abs_().sum(0).cpu()
+        for (_, values), (_, earlier) in zip(maps_now, maps_before):
+            part += values.sub_(earlier).abs_().sum(0).cpu()
         total[pixels] = part
-    return total.view(now.shape[1:])
+    return total.view(height, width)
 
 
 def blurred(values: Tensor, side: int) -> Tensor:
@@ -146,11 +165,76 @@ def plant(scene: Scene, frame: int, seed: int) -> dict[str, tuple[Tensor, ...]]:
     """Maps at t−1 and t that change where things move; where the picture changes, sharply or
     blurred; anywhere.
     """
-    size, n = scene.clip.size, 32
-    gain = torch.rand(n, 1, 1, generator=torch.Generator().manual_seed(seed))
+    size, n_neurons = scene.clip.size, 32
+    gain = torch.rand(n_neurons, 1, 1, generator=torch.Generator().manual_seed(seed))
     change = (scene.clip.frames[frame] - scene.clip.frames[frame - 1]).abs().sum(0)
-    base, after = white(n, size, seed), white(n, size, seed + 1)
-    cases = {"motion": scene.flow(frame), "picture's change": change}
-    cases |= {"blurred change": blurred(change, 5), "widely blurred change": blurred(change, 25)}
-    made = {name: (base, base + gain * by / by.max() + 0.1 * after) for name, by in cases.items()}
-    return made | {"white noise": (base, after)}
+    before = white(n_neurons, size, seed)
+    noise = white(n_neurons, size, seed + 1)
+    places = {
+        "motion": scene.flow(frame),
+        "picture's change": change,
+        "blurred change": blurred(change, 5),
+        "widely blurred change": blurred(change, 25),
+    }
+    cases = {}
+    for name, where in places.items():
+        cases[name] = (before, before + gain * where / where.max() + 0.1 * noise)
+    cases["white noise"] = (before, noise)
+    return cases
+
+
+FINDING = Finding(
+    name="motion",
+    version=3,
+    question="Is change over time dominated by motion?",
+    section="4.6",
+    notebook="07",
+    claims=(
+        Claim(
+            "motion_dominates",
+            "change over time is dominated by motion",
+            conditions=(
+                Condition("partial_flow", "time_null"),
+                Condition("partial_flow", "partial_edges"),
+            ),
+            beside=(
+                "rank_flow",
+                "rank_edges",
+                "auc_moving",
+                "auc_moving_change",
+                "auc_uncovered",
+                "auc_uncovered_change",
+            ),
+            untrained_fails=True,
+            cases={
+                "motion": True,
+                "picture's change": False,
+                "blurred change": False,
+                "widely blurred change": False,
+                "white noise": False,
+            },
+        ),
+    ),
+    statistics={
+        "partial_flow": "rank correlation with flow, others fixed",
+        "partial_edges": "rank correlation with edges, others fixed",
+        "time_null": "97.5 % of flow at other times",
+        "rank_flow": "rank correlation with flow",
+        "rank_edges": "rank correlation with edges",
+        "auc_moving": "AUC: moving against static pixels",
+        "auc_moving_change": "the same by the picture's own change",
+        "auc_uncovered": "AUC: uncovered background",
+        "auc_uncovered_change": "the same by the picture's own change",
+    },
+    measure=measure,
+    pictures={"pictures": pictures},
+    plant=plant,
+    offsets=(-1, 0),
+    samples_layers=True,
+    captions={
+        "07_fluctuation": "A frame, its optical flow, the change of the picture and its edges; "
+        "then "
+        "where contributions change from one frame to the next, in each layer under both rules."
+    },
+    browser=BROWSER,
+)

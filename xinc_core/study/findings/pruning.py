@@ -8,8 +8,6 @@ by the same numbers.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 
@@ -18,113 +16,54 @@ from xinc_core.editing.sampling import frames_to_score, spread_frames
 from xinc_core.fitting.quality import evaluate, psnr
 from xinc_core.fitting.training import DivergenceError, refine
 from xinc_core.models import run
-from xinc_core.study.statistics.scene import Scene, at_some_pixels
+from xinc_core.study.statistics.scene import Scene, at_audited_pixels
 from xinc_core.tracing.canvas import trace
 from xinc_core.tracing.rules import RULE_ORDER
+from xinc_core.util.memo import cached_per_object
 
+from .base import Finding, NetworkView, Values
 from .browsing import BrowserSpec, Choice, Control, Opened, Picture, Slider
 from .claims import Claim, Condition
 
-NAME, VERSION, OFFSETS, FRAMES = "pruning", 4, (0,), (3,)
-DECIDES = (
-    Condition("pruned_psnr", "weight_norm_pruned_psnr"),
-    Condition("pruned_psnr", "random_pruned_psnr"),
-)
-TOLD = (
-    "activation_norm_pruned_psnr",
-    "unpruned_psnr",
-    "tuned_psnr",
-    "weight_norm_tuned_psnr",
-    "random_tuned_psnr",
-)
-CLAIMS = (Claim("prunable_by_contribution", DECIDES, TOLD),)
-CASES: dict = {"prunable_by_contribution": {}}
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
-TUNED = (0.2, 0.4, 0.6)  # shares that are also trained further
-EPOCHS, RATE = (
-    {True: 3, False: 10},
-    1e-3,
-)  # of further training: passes over a video, steps on an image; the learning rate
-OTHERS = ("weight norm", "activation norm", "random")
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8)  # of the neurons that are removed
+TUNED_SHARES = (0.2, 0.4, 0.6)  # after which the network is also trained further
+TOLD_SHARE = TUNED_SHARES.index(0.4)  # whose PSNR stands in the table
+VIDEO_EPOCHS = 3  # of further training: passes over the video
+IMAGE_STEPS = 10  # of further training: full-image steps
+RATE = 1e-3  # of further training
+OTHER_ORDERS = ("weight norm", "activation norm", "random")  # beside the rule's own
+TUNED_ORDERS = ("weight norm", "random")
 
 
-def of_network(model: nn.Module, scene: Scene, rule: str, seed: int) -> dict[str, dict]:
+def measure_network(network: NetworkView) -> dict[str, Values]:
     """Mean PSNR over ``SHARES`` in the rule's order and in others, and the curves: per layer, and
     for the whole network.
 
-    With ``first_order`` the first seed's network is also trained further after pruning, in the
+    Under ``first_order`` the first seed's network is also trained further after pruning, in the
     rule's order and in two others.
     """
-    orders = (rule, *OTHERS)
-    curves = {order: _curves(model, scene, order, seed) for order in orders}
-    found = {
-        name: _told({order: curves[order][name] for order in orders}, rule) for name in curves[rule]
-    }
+    model, scene, rule, seed = network.model, network.scene, network.rule, network.seed
+    curves = {order: _curves(model, scene, order, seed) for order in (rule, *OTHER_ORDERS)}
+    found: dict[str, Values] = {}
+    for name in curves[rule]:
+        found[name] = _statistics({order: curves[order][name] for order in curves}, rule)
     if seed == 1 and rule == "first_order":
-        for order in (rule, "weight norm", "random"):
-            after = [
-                evaluate(further(model, scene, order, seed, s), scene.clip, frames=_held(model))
-                for s in TUNED
-            ]
+        for order in (rule, *TUNED_ORDERS):
+            after = [_tuned_psnr(model, scene, order, seed, share) for share in TUNED_SHARES]
             prefix = _prefix(order, rule)
-            found[model.family] |= {
-                f"{prefix}tuned_psnr": after[1],
-                f"{prefix}tuned": torch.tensor(after),
-            }
+            found[model.family][f"{prefix}tuned_psnr"] = after[TOLD_SHARE]
+            found[model.family][f"{prefix}tuned"] = torch.tensor(after)
     return found
 
 
-def _frames(model: nn.Module) -> int:
-    return model.config.n_frames if model.for_video else 1
-
-
-def _held(model: nn.Module) -> list[int]:
-    """The frames on which PSNR is taken."""
-    return spread_frames(_frames(model), 2)
-
-
-@lru_cache(maxsize=8)
-def ranked(model: nn.Module, order: str, seed: int) -> dict[str, Tensor]:
-    """The neurons' scores, layer → (n_neurons,); kept, because several findings ask."""
-    return scores(model, order, frames_to_score(model), seed)
-
-
-@lru_cache(maxsize=8)
-def _curves(model: nn.Module, scene: Scene, order: str, seed: int) -> dict[str, Tensor]:
-    """PSNR after 0 and each of ``SHARES`` are removed, of every layer and, under the family's
-    name, of all together.
-    """
-    score, found = ranked(model, order, seed), {}
-    traced = (trace(model, f) for f in _held(model))
-    canvases, shown = zip(*(at_some_pixels(c, scene.clip.frames[c.frame]) for c in traced))
-    targets, whole = torch.stack(shown), torch.stack([c.image for c in canvases])
-    received = {
-        name: torch.cat([c[name].traced.inputs[0] for c in canvases]) for name in canvases[0].layers
-    }
-    for name, x in received.items():
-        found[name] = deletion(
-            canvases[0][name].traced.layers, x, score[name].cpu().argsort(), targets, SHARES, whole
-        )
-    left, x = (
-        (pruned(model, least(score, share)) for share in SHARES),
-        received[canvases[0].layers[0]],
-    )
-    after = [float(psnr(run(network.layers(), x).clamp(0, 1), targets)) for network in left]
-    return found | {model.family: torch.tensor([float(found[name][0]), *after])}
-
-
-@lru_cache(maxsize=16)
-def further(model: nn.Module, scene: Scene, order: str, seed: int, share: float) -> nn.Module:
-    """The network without the share that scores lowest, trained a little further; as it is where
-    a whole layer is gone.
-    """
-    left = pruned(model, least(ranked(model, order, seed), share))
-    if not all(layer.weight.any() for layer in left.layers()):
-        return left  # it paints one colour, and nothing else can be learned
-    try:
-        return refine(left, scene.clip, EPOCHS[model.for_video], lr=RATE, progress=False)
-    except DivergenceError as error:
-        return error.model  # as good as it became
+def _statistics(curves: dict[str, Tensor], rule: str) -> Values:
+    """Of one layer's curves, an order each: the mean PSNR of each, and the curve itself."""
+    found: Values = dict(unpruned_psnr=float(curves[rule][0]))
+    for order, values in curves.items():
+        prefix = _prefix(order, rule)
+        found[f"{prefix}pruned_psnr"] = float(values[1:].mean())
+        found[f"{prefix}curve"] = values
+    return found
 
 
 def _prefix(order: str, rule: str) -> str:
@@ -132,12 +71,69 @@ def _prefix(order: str, rule: str) -> str:
     return "" if order == rule else f"{order.replace(' ', '_')}_"
 
 
-def _told(curves: dict[str, Tensor], rule: str) -> dict:
-    told: dict = dict(unpruned_psnr=float(curves[rule][0]))
-    for order, values in curves.items():
-        prefix = _prefix(order, rule)
-        told |= {f"{prefix}pruned_psnr": float(values[1:].mean()), f"{prefix}curve": values}
-    return told
+def _frames_of_psnr(model: nn.Module) -> list[int]:
+    """The frames on which PSNR is taken."""
+    return spread_frames(model.config.n_frames if model.for_video else 1, 2)
+
+
+@cached_per_object
+def ranked(model: nn.Module, order: str, seed: int) -> dict[str, Tensor]:
+    """The neurons' scores, layer → (n_neurons,); remembered, because several findings ask."""
+    return scores(model, order, frames_to_score(model), seed)
+
+
+@cached_per_object
+def _curves(model: nn.Module, scene: Scene, order: str, seed: int) -> dict[str, Tensor]:
+    """PSNR after 0 and each of ``SHARES`` are removed, of every layer and, under the family's name,
+    of all together.
+    """
+    score = ranked(model, order, seed)
+    canvases = []
+    shown = []
+    for frame in _frames_of_psnr(model):
+        traced = trace(model, frame)
+        canvas, picture = at_audited_pixels(traced, scene.clip.frames[traced.frame])
+        canvases.append(canvas)
+        shown.append(picture)
+    targets = torch.stack(shown)  # (frames, 3, H, W), or (frames, 3, 1, P)
+    whole = torch.stack([canvas.image for canvas in canvases])
+    found = {}
+    for name in canvases[0].layers:
+        received = torch.cat([canvas[name].traced.inputs[0] for canvas in canvases])
+        layers = canvases[0][name].traced.layers
+        found[name] = deletion(
+            layers, received, score[name].cpu().argsort(), targets, SHARES, whole
+        )
+    first = canvases[0].layers[0]
+    received = torch.cat([canvas[first].traced.inputs[0] for canvas in canvases])
+    together = [float(found[first][0])]
+    for share in SHARES:
+        remaining = pruned(model, least(score, share))
+        painted = run(remaining.layers(), received).clamp(0, 1)
+        together.append(float(psnr(painted, targets)))
+    found[model.family] = torch.tensor(together)
+    return found
+
+
+def _tuned_psnr(model: nn.Module, scene: Scene, order: str, seed: int, share: float) -> float:
+    tuned = further(model, scene, order, seed, share)
+    return evaluate(tuned, scene.clip, frames=_frames_of_psnr(model))
+
+
+@cached_per_object
+def further(model: nn.Module, scene: Scene, order: str, seed: int, share: float) -> nn.Module:
+    """The network without the share that scores lowest, trained a little further; as it is where a
+    whole layer is gone.
+    """
+    remaining = pruned(model, least(ranked(model, order, seed), share))
+    has_every_layer = all(layer.weight.any() for layer in remaining.layers())
+    if not has_every_layer:
+        return remaining  # it paints one colour, and nothing else can be learned
+    epochs = VIDEO_EPOCHS if model.for_video else IMAGE_STEPS
+    try:
+        return refine(remaining, scene.clip, epochs, lr=RATE, progress=False)
+    except DivergenceError as error:
+        return error.model  # as good as it became
 
 
 def browse(opened: Opened, layer: str, frame: int, order: str, share: int) -> dict[str, Picture]:
@@ -179,3 +175,51 @@ def browser_controls(opened: Opened) -> tuple[Control, ...]:
 
 
 BROWSER = BrowserSpec("pruning", browse, browser_controls, rules=False)
+
+
+FINDING = Finding(
+    name="pruning",
+    version=4,
+    question="Which neurons can be removed?",
+    section="beyond the paper",
+    notebook="10",
+    claims=(
+        Claim(
+            "prunable_by_contribution",
+            "contributions tell which neurons can go",
+            conditions=(
+                Condition("pruned_psnr", "weight_norm_pruned_psnr"),
+                Condition("pruned_psnr", "random_pruned_psnr"),
+            ),
+            beside=(
+                "activation_norm_pruned_psnr",
+                "unpruned_psnr",
+                "tuned_psnr",
+                "weight_norm_tuned_psnr",
+                "random_tuned_psnr",
+            ),
+        ),
+    ),
+    statistics={
+        "pruned_psnr": "mean PSNR (dB) with 10 to 80 % of the neurons gone, least contribution "
+        "first",
+        "weight_norm_pruned_psnr": "mean PSNR (dB) with 10 to 80 % of the neurons gone, least "
+        "weight "
+        "norm first",
+        "activation_norm_pruned_psnr": "mean PSNR (dB) with 10 to 80 % of the neurons gone, least "
+        "activation norm first",
+        "random_pruned_psnr": "mean PSNR (dB) with 10 to 80 % of the neurons gone, random ones "
+        "first",
+        "unpruned_psnr": "PSNR (dB) with all neurons",
+        "tuned_psnr": "PSNR (dB) with 40 % gone, least contribution first, then tuned",
+        "weight_norm_tuned_psnr": "PSNR (dB) with 40 % gone, least weight norm first, then tuned",
+        "random_tuned_psnr": "PSNR (dB) with 40 % gone, random ones first, then tuned",
+    },
+    measure_network=measure_network,
+    frames=(3,),
+    captions={
+        "10_pruning": "How quality falls as neurons are removed, the least important first: the "
+        "slower, the better the ranking."
+    },
+    browser=BROWSER,
+)

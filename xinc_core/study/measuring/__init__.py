@@ -1,5 +1,10 @@
-"""Measuring: which units there are, computing them side by side, storing what was measured.
+"""Measuring: which units a finding is measured on, computing them side by side, the store.
 
-What lives here: units and their keys, the jobs, the results on disk. What does not: what is
-measured on a unit, which is the finding's.
+What lives here: ``Session`` (a study's place and memory), units, jobs, the store of results.
+What does not: what is measured (``findings``) and what follows from it (``answers``).
 """
+
+from .session import KEYS, Session
+from .units import Unit, Variant
+
+__all__ = ["KEYS", "Session", "Unit", "Variant"]

@@ -1,19 +1,40 @@
-"""Which units a finding is measured on: networks, rules, variants and frames, and its planted
-maps.
-"""
+"""Which units a finding is measured on: networks, rules, variants and frames, and planted maps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import ModuleType
+from enum import StrEnum
 
 from xinc_core.clips.clip import Clip
 from xinc_core.editing.sampling import is_huge
 from xinc_core.fitting.quality import check_clip
 from xinc_core.storage.plain import find_model, load_model, model_name
+from xinc_core.study.findings.base import Finding
 from xinc_core.study.findings.claims import PLANTED
-from xinc_core.study.statistics.scene import pairs
+from xinc_core.study.statistics.scene import measured_frames
+
+MOST_FRAMES = 8  # of the first seed; of the others a quarter
+TRIALS = 3  # planted maps are drawn with so many seeds
+
+
+class Variant(StrEnum):
+    """In which state a network is measured."""
+
+    TRAINED = "trained"
+    UNTRAINED = "untrained"  # the same network before its first step
+    NO_BIAS = "no bias"  # the paper's maps without the shares of biases
+    UNTRAINED_NO_BIAS = "untrained no bias"
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the network's weights are those before its first step."""
+        return self in (Variant.UNTRAINED, Variant.UNTRAINED_NO_BIAS)
+
+    @property
+    def is_without_bias(self) -> bool:
+        """Whether biases are left out of the paper's maps."""
+        return self in (Variant.NO_BIAS, Variant.UNTRAINED_NO_BIAS)
 
 
 @dataclass(frozen=True)
@@ -33,75 +54,95 @@ class Unit:
 
     @property
     def model(self) -> str:
+        """The name of the network."""
         return model_name(self.family, self.clip, self.seed)
 
+    @property
+    def is_planted(self) -> bool:
+        """Whether it is a trial on planted maps."""
+        return self.family == PLANTED
 
-def available(clip: Clip, family: str, seeds) -> list[int]:
+
+def twin_of(model: str) -> str:
+    """The name of the network that was fitted to the mirrored frame."""
+    return f"{model}-flip"
+
+
+def available(clip: Clip, family: str, seeds: Sequence[int]) -> list[int]:
     """The seeds for which there are weights of this family and clip."""
-    return [s for s in seeds if find_model(model_name(family, clip.name, s))]
+    return [seed for seed in seeds if find_model(model_name(family, clip.name, seed))]
 
 
 def units_of(
-    finding: ModuleType, clip: Clip, families, seeds, rules, most: int = 8
+    finding: Finding,
+    clip: Clip,
+    families: Sequence[str],
+    seeds: Sequence[int],
+    rules: Sequence[str],
+    most: int = MOST_FRAMES,
 ) -> Iterator[Unit]:
-    """A finding's units on one clip; parameters as in :func:`xinc_core.results.measure`."""
+    """A finding's units on one clip; parameters as in :meth:`.session.Session.measure`."""
     for family in families:
-        for number, seed in enumerate(available(clip, family, seeds)):
-            model = load_model(model_name(family, clip.name, seed))
+        for place, seed in enumerate(available(clip, family, seeds)):
+            name = model_name(family, clip.name, seed)
+            model = load_model(name)
             check_clip(model, clip)
-            if not model.for_video and len(offsets_of(finding, 1)) > 1:
+            if not model.for_video and len(finding.offsets_for(1)) > 1:
                 continue
-            twin = getattr(finding, "TWIN", False)
-            if twin and not find_model(f"{model_name(family, clip.name, seed)}-flip"):
+            if finding.compares_twin and not find_model(twin_of(name)):
                 continue
-            many = 1 if is_huge(model) else most if number == 0 else max(1, most // 4)
-            frames = _frames(finding, clip, many) if model.for_video else [model.frame]
+            frames = [model.frame]
+            if model.for_video:
+                frames = _frames(finding, clip, _most_frames(is_huge(model), place == 0, most))
             for rule in rules:
                 for variant in _variants(finding, rule):
-                    for frame in frames if variant == "trained" else frames[:1]:
-                        yield Unit(clip.name, family, seed, rule, variant, frame)
+                    shown = frames if variant is Variant.TRAINED else frames[:1]
+                    for frame in shown:
+                        yield Unit(clip.name, family, seed, rule, variant.value, frame)
 
 
-def offsets_of(finding: ModuleType, n_frames: int) -> tuple[int, ...]:
-    """At which frames around its own a finding looks; one that takes STILLS does with its own
-    where there are too few.
-    """
-    return (
-        (0,)
-        if n_frames <= max(finding.OFFSETS) and getattr(finding, "STILLS", False)
-        else finding.OFFSETS
-    )
+def _most_frames(huge: bool, first_seed: bool, most: int) -> int:
+    """On how many frames a video network is measured."""
+    if huge:
+        return 1
+    return most if first_seed else max(1, most // 4)
 
 
-def _variants(finding: ModuleType, rule: str) -> Iterator[str]:
-    yield "trained"
-    if hasattr(finding, "of_network"):
-        return
-    if not getattr(finding, "TWIN", False) and not getattr(finding, "TRUTH", False):
-        yield "untrained"
-        if rule == "paper":
-            yield "no bias"
-            if any(
-                str(c.against).startswith("untrained_")
-                for claim in getattr(finding, "CLAIMS", ())
-                for c in claim.conditions
-            ):
-                yield "untrained no bias"
+def _variants(finding: Finding, rule: str) -> list[Variant]:
+    """What is measured beside the trained network, so that a claim can be compared with it."""
+    alone = finding.measure_network or finding.compares_twin or finding.compares_truth
+    if alone:
+        return [Variant.TRAINED]
+    variants = [Variant.TRAINED, Variant.UNTRAINED]
+    if rule == "paper":
+        variants.append(Variant.NO_BIAS)
+        if any(claim.compares_untrained for claim in finding.claims):
+            variants.append(Variant.UNTRAINED_NO_BIAS)
+    return variants
 
 
-def _frames(finding: ModuleType, clip: Clip, most: int) -> list[int]:
-    """Frames on which a finding can be measured; if they are too many, from the middle of the
-    clip.
-    """
-    frames = getattr(finding, "FRAMES", None) or pairs(len(clip))
-    frames = [
-        t for t in frames if all(0 <= t + o < len(clip) for o in offsets_of(finding, len(clip)))
-    ]
-    return list(frames) if most >= len(frames) else list(frames[(len(frames) - most) // 2 :][:most])
+def _frames(finding: Finding, clip: Clip, most: int) -> list[int]:
+    """Frames on which a finding can be measured; if they are too many, from the middle."""
+    offsets = finding.offsets_for(len(clip))
+    frames = []
+    for frame in finding.frames or measured_frames(clip):
+        if all(0 <= frame + offset < len(clip) for offset in offsets):
+            frames.append(frame)
+    if most >= len(frames):
+        return frames
+    start = (len(frames) - most) // 2
+    return frames[start : start + most]
 
 
-def trials_of(finding: ModuleType, clip: Clip) -> list[Unit]:
+def trials_of(finding: Finding, clip: Clip) -> list[Unit]:
     """The planted units: three seeds, on different frames where the finding has some."""
-    frames = _frames(finding, clip, 8) if hasattr(finding, "plant") else []
-    units = [(seed, frames[seed % len(frames)]) for seed in range(3)] if frames else []
-    return [Unit(clip.name, PLANTED, s, "all", "trained", t) for s, t in units]
+    if finding.plant is None:
+        return []
+    frames = _frames(finding, clip, MOST_FRAMES)
+    if not frames:
+        return []
+    units = []
+    for seed in range(TRIALS):
+        frame = frames[seed % len(frames)]
+        units.append(Unit(clip.name, PLANTED, seed, "all", Variant.TRAINED.value, frame))
+    return units

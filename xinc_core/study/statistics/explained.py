@@ -1,18 +1,21 @@
 """How much of a map partitions explain: region sums, Gram matrix, adjusted R², Shapley shares,
-toroidal shifts. METHOD 5.
+toroidal shifts. METHOD section 5.
 
 Everything follows from the region sums, Σ|C|, Σ C² (one streaming pass) and the Gram matrix of the
 region indicators. That matrix is singular, since every partition sums to one, so its pseudo-inverse
 is used.
+
+Letters: n neurons, P pixels (H·W), R regions of all partitions, S shifts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import combinations
 from math import factorial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,16 +24,26 @@ from xinc_core.tracing.maps import LayerMaps
 from xinc_core.tracing.region_sums import Regional
 from xinc_core.util.memo import cached_per_object
 
-from .scene import Scene
+if TYPE_CHECKING:
+    from .scene import Scene
 
-FEW = 192  # neurons of the sample on which nulls and planted effects are computed
+SAMPLED_NEURONS = 192  # of a layer, on which nulls and planted effects are computed
 FLAT = 0.01  # maps whose deviation is below this share of their mean are counted, not scored
+SMALLEST_EIGENVALUE = 1e-9  # of the largest; below it a direction of a Gram matrix counts as empty
 
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Partitions of one frame side by side: the column of each pixel under each, (n_partitions,
-    P); whose columns; the size.
+    """Partitions of one frame side by side.
+
+    Attributes
+    ----------
+    labels : Tensor, (n_partitions, P)
+        The column of each pixel under each partition; no two partitions share a column.
+    columns : dict of partition to slice
+        Whose columns are whose.
+    size : (int, int)
+        (H, W) in pixels.
     """
 
     labels: Tensor
@@ -39,30 +52,41 @@ class Regions:
 
     @classmethod
     def of(cls, labels: dict[str, Tensor]) -> Regions:
-        parts, columns, start = [], {}, 0
+        """Put partitions side by side; labels (H, W), numbered from 0 without gaps, by name."""
+        parts = []
+        columns = {}
+        start = 0
         for name, numbers in labels.items():
+            stop = start + int(numbers.max()) + 1
             parts.append(numbers.flatten() + start)
-            columns[name] = slice(start, start := start + int(numbers.max()) + 1)
+            columns[name] = slice(start, stop)
+            start = stop
         return cls(torch.stack(parts), columns, tuple(numbers.shape))
 
     @cached_property
     def areas(self) -> Tensor:
+        """Pixels in each region, (R,) float64."""
         return torch.bincount(self.labels.flatten()).double()
 
     @property
     def member(self) -> Tensor:
-        """Indicators, (P, R); not kept, because they take more memory than all that is made of
-        them.
+        """Indicators, (P, R).
+
+        Computed anew at every call, because they take more memory than all that is made of them.
         """
-        return torch.zeros(self.labels.shape[1], len(self.areas)).scatter_(1, self.labels.T, 1)
+        n_pixels = self.labels.shape[1]
+        return torch.zeros(n_pixels, len(self.areas)).scatter_(1, self.labels.T, 1)
 
     @cached_property
     def gram(self) -> Tensor:
-        return ((member := self.member).T @ member).double()  # counts: exact in float32
+        """Pixels that two regions share, (R, R) float64; whole numbers, so exact in float32."""
+        member = self.member
+        return (member.T @ member).double()
 
     def index(self, names: Sequence[str]) -> Tensor:
-        """The columns of these partitions."""
-        return torch.cat([torch.arange(len(self.gram))[self.columns[n]] for n in names])
+        """The columns of these partitions, in the order of the names."""
+        every = torch.arange(len(self.gram))
+        return torch.cat([every[self.columns[name]] for name in names])
 
     def pictures(self, names: Sequence[str]) -> Tensor:
         """Indicators of these partitions as pictures, (R, H, W)."""
@@ -77,89 +101,107 @@ class Regions:
     def basis(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor, int]:
         """Columns of these partitions, the pseudo-inverse of their Gram matrix, its rank."""
         index = self.index(names)
-        return index, *pseudo_inverse(self.gram[index][:, index])
+        inverse, rank = pseudo_inverse(self.gram[index][:, index])
+        return index, inverse, rank
 
     @cached_per_object
     def shifted_bases(
-        self, fixed: tuple[str, ...], moved: str, step: int, n: int
+        self, fixed: tuple[str, ...], moved: str, step: int, n_shifts: int
     ) -> list[tuple[int, Tensor, int]]:
-        """The same with one partition shifted against the others: (number of the shift, inverse,
-        rank), for up to n shifts.
+        """The same with one partition shifted against the others.
+
+        Returns (number of the shift, pseudo-inverse, rank) for up to ``n_shifts`` seeded shifts by
+        multiples of ``step``.
         """
-        across = shifted_sums(
-            self.pictures(fixed), self.pictures([moved]), step
-        ).round()  # (S, R fixed, R moved)
-        inner, own = (self.gram[i][:, i] for i in (self.index(fixed), self.index([moved])))
-        numbers = (
-            1 + torch.randperm(len(across) - 1, generator=torch.Generator().manual_seed(0))[:n]
-        )
-        joined = (
-            torch.cat([torch.cat([inner, g], 1), torch.cat([g.T, own], 1)]) for g in across[numbers]
-        )
-        return [(int(i), *pseudo_inverse(gram)) for i, gram in zip(numbers, joined)]
-
-
-@lru_cache(maxsize=8)
-def regions_of(scene: Scene, frame: int) -> Regions:
-    """All partitions of one frame of a clip."""
-    return Regions.of({name: scene.labels(name, frame) for name in scene.partitions})
+        # pixels that a fixed region and a shifted one share, for every shift: (S, R fixed, R moved)
+        shared = shifted_sums(self.pictures(fixed), self.pictures([moved]), step).round()
+        index_fixed = self.index(fixed)
+        index_moved = self.index([moved])
+        gram_fixed = self.gram[index_fixed][:, index_fixed]
+        gram_moved = self.gram[index_moved][:, index_moved]
+        order = torch.randperm(len(shared) - 1, generator=torch.Generator().manual_seed(0))
+        bases = []
+        for shift in (1 + order[:n_shifts]).tolist():  # number 0 is no shift
+            upper = torch.cat([gram_fixed, shared[shift]], 1)
+            lower = torch.cat([shared[shift].T, gram_moved], 1)
+            inverse, rank = pseudo_inverse(torch.cat([upper, lower]))
+            bases.append((shift, inverse, rank))
+        return bases
 
 
 @dataclass(frozen=True)
 class Sums:
-    """What a layer's maps amount to: sums (n, R) of |C| over regions; squares (n,) Σ C²; totals
-    (n,) Σ |C|; pixels HW.
+    """What a layer's maps amount to, over one frame's regions.
 
-    few : (k, H, W), |C| of a sample of at most ``FEW`` neurons, which were kept while they passed;
-    chosen : (n,) which ones.
+    Attributes
+    ----------
+    sums : Tensor, (n, R) float64
+        Σ|C| over each region.
+    squares, totals : Tensor, (n,) float64
+        Σ C² and Σ|C| over all pixels.
+    pixels : int
+        P.
+    sample : Tensor, (k, H, W), optional
+        |C| of at most ``SAMPLED_NEURONS`` neurons, which were held while they passed.
+    in_sample : Tensor, (n,) bool, optional
+        Which neurons these are.
     """
 
     sums: Tensor
     squares: Tensor
     totals: Tensor
     pixels: int
-    few: Tensor | None = None
-    chosen: Tensor | None = None
+    sample: Tensor | None = None
+    in_sample: Tensor | None = None
 
     def of(self, which: Tensor) -> Sums:
-        """Some of the neurons."""
+        """Some of the neurons; ``which`` is a mask or their positions."""
         return Sums(self.sums[which], self.squares[which], self.totals[which], self.pixels)
 
 
-def sums_of(layer: LayerMaps, regions: Regions, keep: bool = False) -> Sums:
-    """Region sums, squares and totals in one pass, all partitions at once; ``keep`` a sample of
-    the maps as well.
+def sums_of(layer: LayerMaps, regions: Regions, hold_sample: bool = False) -> Sums:
+    """Region sums, squares and totals in one pass over the maps, all partitions at once.
+
+    hold_sample : whether a seeded sample of the maps is held as well.
     """
-    sums = torch.zeros(len(layer), len(regions.areas), dtype=torch.float64)
-    squares, totals = torch.zeros(2, len(layer), dtype=torch.float64)
-    sample = (
-        layer.sample(max(1, FEW // layer.traced.layer.c_in)).neurons[:FEW]
-        if keep
-        else layer.neurons[:0]
-    )
-    place = (chosen := torch.isin(layer.neurons, sample)).cumsum(0) - 1
-    few = torch.zeros(len(sample), layer.shape[1] * layer.shape[2])
+    n_neurons, height, width = layer.shape
+    n_regions = len(regions.areas)
+    sums = torch.zeros(n_neurons, n_regions, dtype=torch.float64)
+    squares = torch.zeros(n_neurons, dtype=torch.float64)
+    totals = torch.zeros(n_neurons, dtype=torch.float64)
+    held_neurons = _sampled_neurons(layer) if hold_sample else layer.neurons[:0]
+    in_sample = torch.isin(layer.neurons, held_neurons)  # (n,)
+    row_in_sample = in_sample.cumsum(0) - 1  # position in the layer → row of the sample
+    sample = torch.zeros(len(held_neurons), height * width)
     for pixels, maps in layer.tiles("region sums"):
-        over = Regional(regions.labels[:, pixels], sums.shape[1], like=layer.traced.x)
-        part = few.new_empty(len(sample), len(pixels))
-        for neurons, values in maps:
-            if (mine := chosen[neurons]).any():
-                part[place[neurons[mine]]] = values[mine].to(part)
-            sums[neurons] += over(values).cpu()
+        sum_over_regions = Regional(regions.labels[:, pixels], n_regions, like=layer.traced.x)
+        part = sample.new_empty(len(held_neurons), len(pixels))
+        for neurons, values in maps:  # (k,), (k, pixels of the tile)
+            mine = in_sample[neurons]
+            if mine.any():
+                part[row_in_sample[neurons[mine]]] = values[mine].to(part)
+            sums[neurons] += sum_over_regions(values).cpu()
             totals[neurons] += values.sum(1).double().cpu()
             squares[neurons] += values.square_().sum(1).double().cpu()
-        few[:, pixels.min() : pixels.max() + 1] = part.index_select(
-            1, pixels.argsort()
-        )  # a tile is a band of rows
-    return Sums(sums, squares, totals, few.shape[1], few.unflatten(1, layer.shape[1:]), chosen)
+        # a tile is a band of rows, whose pixels come in the order that is cheapest for the rule
+        sample[:, pixels.min() : pixels.max() + 1] = part.index_select(1, pixels.argsort())
+    pictures = sample.unflatten(1, (height, width))
+    return Sums(sums, squares, totals, height * width, pictures, in_sample)
+
+
+def _sampled_neurons(layer: LayerMaps) -> Tensor:
+    """The numbers of the sampled neurons: of whole output channels, because these share work."""
+    channels = max(1, SAMPLED_NEURONS // layer.traced.layer.c_in)
+    return layer.sample(channels).neurons[:SAMPLED_NEURONS]
 
 
 @cached_per_object
 def sums_at(layer: LayerMaps, scene: Scene, frame: int) -> Sums:
-    """``sums_of`` all partitions of a frame, with a sample of the maps; kept, because several
-    findings ask for the same.
+    """``sums_of`` all partitions of a frame, with a sample of the maps.
+
+    Remembered as long as the layer, because several findings ask for the same.
     """
-    return sums_of(layer, regions_of(scene, frame), keep=True)
+    return sums_of(layer, scene.regions(frame), hold_sample=True)
 
 
 def explained(total: Sums, regions: Regions, names: tuple[str, ...]) -> Tensor:
@@ -171,41 +213,47 @@ def explained(total: Sums, regions: Regions, names: tuple[str, ...]) -> Tensor:
 
 
 def adjusted(sums: Tensor, total: Sums, inverse: Tensor, rank: int) -> Tensor:
-    """1 − (1 − R²)(HW − 1)/(HW − K) from sums (…, n, R) over the regions whose inverse Gram
-    matrix is given.
+    """1 − (1 − R²)(P − 1)/(P − K), K the rank, from sums (…, n, R) over the regions whose inverse
+    Gram matrix is given.
     """
-    pixels, around_mean = total.pixels, total.totals**2 / total.pixels
-    r2 = (((sums @ inverse) * sums).sum(-1) - around_mean) / (total.squares - around_mean)
+    pixels = total.pixels
+    around_zero = total.totals**2 / pixels  # P·mean²
+    explained_squares = ((sums @ inverse) * sums).sum(-1)
+    r2 = (explained_squares - around_zero) / (total.squares - around_zero)
     return 1 - (1 - r2) * (pixels - 1) / (pixels - rank)
 
 
 def pseudo_inverse(gram: Tensor) -> tuple[Tensor, int]:
-    """Of a symmetric matrix, without eigenvalues below 1e-9 of the largest; and its rank."""
+    """The pseudo-inverse of a symmetric matrix, and its rank."""
     values, vectors = torch.linalg.eigh(gram)
-    kept = values > 1e-9 * values[-1]
-    vectors = vectors[:, kept]
-    return vectors / values[kept] @ vectors.T, int(kept.sum())
+    large = values > SMALLEST_EIGENVALUE * values[-1]
+    vectors = vectors[:, large]
+    return vectors / values[large] @ vectors.T, int(large.sum())
 
 
 def shapley(value: dict[tuple, float], names: Sequence[str]) -> dict[str, float]:
-    """Each name's average gain over the orders in which the names can be added; ``value`` of
-    every subset, in order.
+    """Each name's average gain over the orders in which the names can be added.
+
+    value : of every subset of ``names``, as a tuple in the order of ``names``.
     """
-    n, shares = len(names), {}
+    n = len(names)
+    shares = {}
     for name in names:
-        others = [m for m in names if m != name]
-        shares[name] = 0.0
+        others = [other for other in names if other != name]
+        share = 0.0
         for size in range(n):
             weight = factorial(size) * factorial(n - size - 1) / factorial(n)
             for chosen in combinations(others, size):
-                joined = tuple(m for m in names if m in (*chosen, name))
-                shares[name] += weight * (value[joined] - value[chosen])
+                joined = tuple(other for other in names if other in (*chosen, name))
+                share += weight * (value[joined] - value[chosen])
+        shares[name] = share
     return shares
 
 
 def scored(total: Sums) -> Tensor:
-    """Which neurons' maps vary by at least 1 % of their mean: the others are counted, not
-    scored.
+    """Which neurons' maps vary by at least 1 % of their mean, (n,) bool.
+
+    The others are counted, not scored.
     """
     mean = total.totals / total.pixels
     deviation = (total.squares / total.pixels - mean**2).clamp_min(0).sqrt()
@@ -220,20 +268,22 @@ def shifted_sums(maps: Tensor, members: Tensor, step: int) -> Tensor:
     on the coarse grid, summed over the step² phases: a few matrix products in Fourier space instead
     of one per shift.
     """
-    rows, cols = (n // step for n in maps.shape[1:])
-    a, b = (by_frequency(x, step) if x.ndim == 3 else x for x in (maps, members))
-    product = a.conj() @ b.transpose(-1, -2)
-    return torch.fft.irfft2(product, s=(rows, cols), dim=(0, 1)).flatten(0, 1).double()
+    rows, cols = maps.shape[1] // step, maps.shape[2] // step
+    transformed_maps = by_frequency(maps, step)
+    transformed_members = members if members.ndim == 4 else by_frequency(members, step)
+    product = transformed_maps.conj() @ transformed_members.transpose(-1, -2)  # (rows, freq, n, R)
+    correlations = torch.fft.irfft2(product, s=(rows, cols), dim=(0, 1))  # (rows, cols, n, R)
+    return correlations.flatten(0, 1).double()
 
 
 def by_frequency(maps: Tensor, step: int) -> Tensor:
     """Fourier transform of (n, H, W) maps on the grid of every ``step``-th pixel, for each of its
-    step² phases.
+    step² phases: (rows, frequencies, n, step²).
 
-    (rows, frequencies, n, step²). What ``step`` does not divide is cut off.
+    What ``step`` does not divide is cut off.
     """
-    rows, cols = (n // step for n in maps.shape[1:])
-    cells = (
-        maps[:, : rows * step, : cols * step].unflatten(2, (cols, step)).unflatten(1, (rows, step))
-    )
-    return torch.fft.rfft2(cells.permute(0, 2, 4, 1, 3).flatten(1, 2)).permute(2, 3, 0, 1)
+    rows, cols = maps.shape[1] // step, maps.shape[2] // step
+    whole = maps[:, : rows * step, : cols * step]
+    cells = whole.unflatten(2, (cols, step)).unflatten(1, (rows, step))  # (n, rows, s, cols, s)
+    phases = cells.permute(0, 2, 4, 1, 3).flatten(1, 2)  # (n, step², rows, cols)
+    return torch.fft.rfft2(phases).permute(2, 3, 0, 1)

@@ -21,11 +21,21 @@ from xinc_core.clips.clip import Clip
 from xinc_core.util.files import locked, replace_file
 from xinc_core.util.paths import results
 
-ORIENTATIONS, SIGMAS, FREQUENCIES = 4, (1.0, 3.0), (0.05, 0.25, 0.5)
-CLUSTERS_VERSION = (
-    1  # a change of the clusters needs a new VERSION of every finding that reads them
-)
-SAMPLE = 100_000  # pixels on which clusters are found
+# Names of the partitions.
+INSTANCES = "instances"
+GRID = "grid"
+RGB = "RGB"
+GABOR = "Gabor"
+GABOR_PAPER = "Gabor (paper)"
+LATTICE = "lattice"
+
+# The Gabor bank: orientations, standard deviations in pixels, frequencies in cycles per pixel.
+ORIENTATIONS = 4
+SIGMAS = (1.0, 3.0)
+FREQUENCIES = (0.05, 0.25, 0.5)
+
+CLUSTERS_VERSION = 1  # raise it, and the version of every finding that reads the clusters
+SAMPLED_PIXELS = 100_000  # of the clip, on which clusters are found
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ def instances(clip: Clip, least: int = 16) -> Partition:
         mask = clip.labels == ident
         large = mask.sum((1, 2), keepdim=True) >= least
         labels[mask & large] = number
-    return Partition("instances", labels, ("other", *(clip.segments[i].name for i in things)))
+    return Partition(INSTANCES, labels, ("other", *(clip.segments[i].name for i in things)))
 
 
 def grid_cells(clip: Clip, rows: int = 4, columns: int = 8) -> Partition:
@@ -67,9 +77,8 @@ def grid_cells(clip: Clip, rows: int = 4, columns: int = 8) -> Partition:
     row = torch.arange(H) * rows // H
     column = torch.arange(W) * columns // W
     labels = (row[:, None] * columns + column).expand(len(clip), H, W)
-    return Partition(
-        "grid", labels, tuple(f"cell {r},{c}" for r in range(rows) for c in range(columns))
-    )
+    names = tuple(f"cell {r},{c}" for r in range(rows) for c in range(columns))
+    return Partition(GRID, labels, names)
 
 
 def lattice(clip: Clip, rows: int = 4, columns: int = 8) -> Partition:
@@ -81,16 +90,13 @@ def lattice(clip: Clip, rows: int = 4, columns: int = 8) -> Partition:
     """
     H, W = clip.size
     labels = (torch.arange(H) % rows)[:, None] * columns + torch.arange(W) % columns
-    return Partition(
-        "lattice",
-        labels.expand(len(clip), H, W),
-        tuple(f"phase {r}" for r in range(rows * columns)),
-    )
+    names = tuple(f"phase {number}" for number in range(rows * columns))
+    return Partition(LATTICE, labels.expand(len(clip), H, W), names)
 
 
 def color_clusters(clip: Clip, k: int = 32, seed: int = 0) -> Partition:
     """k-means on RGB."""
-    return _clusters("RGB", clip.frames, k, seed)
+    return _clusters(RGB, clip.frames, k, seed)
 
 
 def gabor_clusters(clip: Clip, k: int = 32, seed: int = 0, controlled: bool = True) -> Partition:
@@ -101,50 +107,57 @@ def gabor_clusters(clip: Clip, k: int = 32, seed: int = 0, controlled: bool = Tr
     """
     features = torch.cat([gabor_responses(frame, controlled)[None] for frame in clip.frames])
     if controlled:
-        flat = features.transpose(0, 1).flatten(1)
-        mean, std = (s[None, :, None, None] for s in (flat.mean(1), flat.std(1)))
-        features = (features - mean) / std.clamp_min(1e-8)
-    return _clusters("Gabor" if controlled else "Gabor (paper)", features, k, seed)
+        flat = features.transpose(0, 1).flatten(1)  # (24, T·H·W)
+        mean = flat.mean(1)[None, :, None, None]
+        deviation = flat.std(1)[None, :, None, None]
+        features = (features - mean) / deviation.clamp_min(1e-8)
+    return _clusters(GABOR if controlled else GABOR_PAPER, features, k, seed)
 
 
 CLUSTERS = {
-    "RGB": color_clusters,
-    "Gabor": gabor_clusters,
-    "Gabor (paper)": partial(gabor_clusters, controlled=False),
+    RGB: color_clusters,
+    GABOR: gabor_clusters,
+    GABOR_PAPER: partial(gabor_clusters, controlled=False),
 }
 
 
-def clusters(clip: Clip) -> tuple[Partition, ...]:
-    """RGB, Gabor and the paper's Gabor clusters of a clip: stored with the results, and found anew
-    for a clip not yet seen.
+def clusters(clip: Clip, folder: Path | None = None) -> tuple[Partition, ...]:
+    """RGB, Gabor and the paper's Gabor clusters of a clip, stored in ``folder``.
 
     k-means may end elsewhere on another machine; with stored labels all machines measure the same
-    regions.
+    regions. A clip that is not there yet is clustered once; other processes wait for it.
+
+    folder : by default that of stored measurements.
     """
-    path, key = results() / f"partitions-{clip.name}.npz", f"{clip.checksum} {CLUSTERS_VERSION}"
-    if kept := _kept_clusters(path, key):
-        return kept
+    folder = results() if folder is None else folder
+    path = folder / f"partitions-{clip.name}.npz"
+    key = f"{clip.checksum} {CLUSTERS_VERSION}"
+    stored = _stored_clusters(path, key)
+    if stored:
+        return stored
     with locked(path.with_name(f".{path.stem}.lock")):  # who comes second waits for the first
-        if kept := _kept_clusters(path, key):
-            return kept
-        found = tuple(make(clip) for make in CLUSTERS.values())
-        labels = {part.name: part.labels.numpy().astype(np.uint8) for part in found}
-        replace_file(path, lambda f: np.savez_compressed(f, key=key, **labels))
-    return found
+        stored = _stored_clusters(path, key)
+        if stored:
+            return stored
+        computed = tuple(make(clip) for make in CLUSTERS.values())
+        labels = {part.name: part.labels.numpy().astype(np.uint8) for part in computed}
+        replace_file(path, lambda file: np.savez_compressed(file, key=key, **labels))
+    return computed
 
 
-def _kept_clusters(path: Path, key: str) -> tuple[Partition, ...]:
+def _stored_clusters(path: Path, key: str) -> tuple[Partition, ...]:
     """What is stored under this key; nothing where it is not there, or not whole."""
     try:
         with np.load(path) as file:
-            if str(file["key"]) == key:
-                return tuple(
-                    _named(n, torch.from_numpy(file[n].astype(np.int64)), int(file[n].max()) + 1)
-                    for n in CLUSTERS
-                )
+            if str(file["key"]) != key:
+                return ()
+            parts = []
+            for name in CLUSTERS:
+                labels = torch.from_numpy(file[name].astype(np.int64))
+                parts.append(_named(name, labels, int(labels.max()) + 1))
+            return tuple(parts)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        pass
-    return ()
+        return ()
 
 
 def gabor_responses(frame: Tensor, controlled: bool = True) -> Tensor:
@@ -156,8 +169,9 @@ def gabor_responses(frame: Tensor, controlled: bool = True) -> Tensor:
     for kernel in gabor_bank(controlled):
         reach = kernel.shape[-1] // 2
         image = torch.from_numpy(np.pad(grey.numpy(), reach, mode="symmetric"))[None, None]
-        real, imaginary = F.conv2d(image, kernel)[0]
-        responses.append(torch.hypot(real, imaginary) if controlled else real)
+        real, imaginary = F.conv2d(image, kernel)[0]  # (H, W) each
+        response = torch.hypot(real, imaginary) if controlled else real
+        responses.append(response)
     return torch.stack(responses)
 
 
@@ -192,7 +206,7 @@ def _clusters(name: str, features: Tensor, k: int, seed: int) -> Partition:
     T, C, H, W = features.shape
     pixels = features.movedim(1, -1).reshape(-1, C).numpy()
     rng = np.random.default_rng(seed)
-    sample = rng.choice(len(pixels), min(SAMPLE, len(pixels)), replace=False)
+    sample = rng.choice(len(pixels), min(SAMPLED_PIXELS, len(pixels)), replace=False)
     means = KMeans(k, n_init=3, random_state=seed).fit(pixels[np.sort(sample)])
     labels = torch.from_numpy(means.predict(pixels)).long().view(T, H, W)
     return _named(name, labels, k)
