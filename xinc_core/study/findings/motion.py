@@ -9,6 +9,7 @@ sharp one; so the change is held fixed at several scales.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from torch import Tensor
 from xinc_core.study.statistics.ranks import Control, auc, correlation, rank_correlation, ranks
 from xinc_core.study.statistics.scene import Scene
 from xinc_core.tracing.maps import LayerMaps
-from xinc_core.util.memo import cached_per_object
 
 from .base import Finding, View
 from .browsing import BrowserSpec, Opened, Picture
@@ -96,9 +96,9 @@ class Controls:
     flow_at_other_times: list[np.ndarray]
 
 
-@cached_per_object
+@lru_cache(maxsize=2)  # keyed by the very pictures; all layers of a network ask
 def _controls(picture_now: Tensor, picture_before: Tensor, scene: Scene, frame: int) -> Controls:
-    """Remembered as long as the picture of the frame, because all layers of a network ask."""
+    """What is held fixed when the fluctuation between two pictures is judged."""
     change = (picture_now - picture_before).abs().sum(0)
     blurred_changes = [blurred(change, side) for side in BLURS]
     given_edges = Control(change, scene.edges(frame), also=blurred_changes)

@@ -91,9 +91,10 @@ def units_of(
                 continue
             if finding.compares_twin and not find_model(twin_of(name)):
                 continue
-            frames = [model.frame]
             if model.for_video:
                 frames = _frames(finding, clip, _most_frames(is_huge(model), place == 0, most))
+            else:
+                frames = [model.frame]
             for rule in rules:
                 for variant in _variants(finding, rule):
                     shown = frames if variant is Variant.TRAINED else frames[:1]
