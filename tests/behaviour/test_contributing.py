@@ -8,10 +8,12 @@ import types
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 
 from xinc_core.models import FAMILIES
+from xinc_core.study.findings import registry
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLE = re.compile(r"^( *)<!-- example: (.+?) -->\n\1```python\n(.*?)^\1```", re.M | re.S)
@@ -42,7 +44,7 @@ def as_module(file: str, monkeypatch) -> types.ModuleType:
 
 def test_every_code_block_is_an_example_that_is_run():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    assert text.count("```python") == len(examples()) == 7
+    assert text.count("```python") == len(examples()) == 8
 
 
 def test_a_family_is_added(monkeypatch, capsys):
@@ -56,7 +58,6 @@ def test_a_family_is_added(monkeypatch, capsys):
 
 
 def test_a_finding_is_added(monkeypatch, capsys):
-    pytest.importorskip("xinc_core.study.findings.base")
     module = as_module("xinc_core/study/findings/borders.py", monkeypatch)
     monkeypatch.setattr(sys.modules[module.__package__], "borders", module, raising=False)
     space = run(examples()["try a finding"], "try a finding")
@@ -64,6 +65,21 @@ def test_a_finding_is_added(monkeypatch, capsys):
     finding, scene = module.FINDING, space["Scene"](space["clip"])
     assert set(finding.measure(space["view"])) == set(finding.statistics)
     assert set(finding.plant(scene, 3, 0)) == set(finding.claims[0].cases)
+
+
+@pytest.mark.slow
+def test_a_finding_is_measured(monkeypatch, tmp_path, capsys):
+    module = as_module("xinc_core/study/findings/borders.py", monkeypatch)
+    monkeypatch.setattr(registry, "FINDINGS", (*registry.FINDINGS, module.FINDING))
+    monkeypatch.setenv("XINC_RESULTS", str(tmp_path))
+    table = run(examples()["measure a finding"], "measure a finding")["table"]
+    claim = module.FINDING.claims[0]
+    trials = table[(table.family == "planted") & (table.statistic == "border_ratio")]
+    for case, holds in claim.cases.items():
+        one = trials[trials.layer == case]
+        assert len(one)
+        for value in one.value:
+            assert claim.state({"border_ratio": np.array([value])}, planted=True) == holds
 
 
 def test_a_notebook_is_begun(monkeypatch, tmp_path):
