@@ -22,7 +22,7 @@ def inputs_of(model, frame=0):
 
 
 def paper_map(model, index, neuron, frame=0, seen=None):
-    """METHOD section 2, word for word."""
+    """METHOD 2, word for word."""
     layers, x = model.layers(), (seen or inputs_of(model, frame))[index][0]
     layer = layers[index]
     if layer.neurons == "columns":

@@ -131,9 +131,7 @@ def test_on_the_last_layer_first_order_is_ablation_and_paper_is_both_up_to_the_b
 
 
 def test_completeness_terms_add_up_to_the_layers_own_output(network):
-    """Before the activation, the terms of a layer sum to its pre-activation output (METHOD
-    section 2).
-    """
+    """Before the activation, the terms of a layer sum to its pre-activation output (METHOD 2)."""
     for layer, x in zip(network.layers(), literal.inputs_of(network)):
         traced = maps_module.Traced((layer,), (x,), tuple(x.shape[-2:]))
         z = layer.linear(x)[0]

@@ -128,8 +128,8 @@ USES = {
 
 
 def test_every_row_of_the_decision_table_is_there():
-    """METHOD section 12: each claim for each family and clip that can have it, under both rules,
-    each with its calibration.
+    """Each claim for each family and clip that can have it, under both rules, each with its
+    calibration. METHOD 4, earlier form.
     """
     rows = [row for row in rows_of(FIGURES / "findings.csv") if row["finding"] != "decomposition"]
     judged = set()

@@ -30,7 +30,7 @@ def trace(model: nn.Module, frame: int = 0, rule: str = "paper", baseline: str =
     frame : int
         Frame index; image networks have one picture and ignore it.
     rule : {"paper", "first_order", "ablation"}
-        How a contribution is defined, METHOD sections 2 and 9.
+        How a contribution is defined, METHOD 2 and METHOD 3.
     baseline : {"zero", "mean"}
         For ``ablation``: what a removed neuron's input is replaced by.
     """

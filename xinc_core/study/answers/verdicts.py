@@ -1,5 +1,5 @@
-"""From measurements to verdicts: intervals over fits, conditions per layer, calibration. METHOD
-section 12.
+"""From measurements to verdicts: intervals over fits, conditions per layer, calibration.
+METHOD 4, earlier form.
 
 The measurements are a long table with the columns clip, family, seed, rule, variant, frame, layer,
 statistic, value. The unit is a fit: frames are averaged first, and intervals are Student's t over

@@ -1,4 +1,4 @@
-"""Claims, and the conditions under which one holds in a layer. METHOD section 12."""
+"""Claims, and the conditions under which one holds in a layer. METHOD 4, earlier form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding: the representation is distributed. METHOD section 3.
+"""Finding: the representation is distributed. METHOD 6.1, earlier statistic.
 
 The share of neuron n in pixel p is f_n(p) = |C_n(p)| / Σ_m |C_m(p)|. All of it streams: no layer is
 materialised.

@@ -1,5 +1,5 @@
 """Do the maps say what a neuron does to the picture? The rules against ablation, the picture
-without the neuron. METHOD section 9.
+without the neuron. METHOD 6.8, earlier statistic.
 
 Per neuron, the rank correlation over pixels of its map with its ablation map; per layer, that of
 the totals over neurons. In the last layer the picture is linear in the neurons, so only inner

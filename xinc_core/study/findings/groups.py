@@ -1,4 +1,4 @@
-"""Finding: neurons cluster by contribution profile. METHOD section 8.
+"""Finding: neurons cluster by contribution profile. METHOD 6.7, earlier statistic.
 
 A neuron's profile is its map |C_n|, min-max normalised, averaged inside each RGB cluster of the
 frame. The clusters belong to the picture, so profiles of different layers, seeds and architectures

@@ -18,7 +18,7 @@ LARGEST_ERROR = 1e-5  # of the largest value, up to which a law holds
 @torch.no_grad()
 def completeness(canvas: Canvas, name: str) -> float:
     """How far a layer's terms are from adding up to its own pre-activation output, relative to its
-    largest value. METHOD section 2.
+    largest value. METHOD 2.
 
     Kernels (i, ·) are summed over i for every output channel; columns over all, against Σ_k z_k.
     """
@@ -43,7 +43,7 @@ def completeness(canvas: Canvas, name: str) -> float:
 @torch.no_grad()
 def additivity(canvas: Canvas, name: str) -> float:
     """How far a layer's first-order maps are from adding up to J applied to its weight part,
-    relative to the largest value. METHOD section 9.
+    relative to the largest value. METHOD 3.
 
     J is applied by forward-mode differentiation, independently of how the maps are made.
     """

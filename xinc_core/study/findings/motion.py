@@ -1,4 +1,4 @@
-"""Finding: change over time is dominated by motion. METHOD section 7.
+"""Finding: change over time is dominated by motion. METHOD 6.6, earlier statistic.
 
 The fluctuation F_t(p) = Σ_n ||C_{n,t}(p)| − |C_{n,t−1}(p)|| against optical flow, given what any
 map would follow: how much the rendered picture itself changes, and where its edges are.

@@ -1,4 +1,4 @@
-"""Finding: whether neurons follow instances over time. METHOD sections 5 and 6.
+"""Finding: whether neurons follow instances over time. METHOD 6.5, earlier statistic.
 
 Instances differ in colour, edges and place; what counts is what they explain of a map beyond these.
 Persistence is the correlation over neurons of the signed δ = (A − E)/E of an instance at t with

@@ -1,5 +1,5 @@
 """How much of a map partitions explain: region sums, Gram matrix, adjusted R², Shapley shares,
-toroidal shifts. METHOD section 5.
+toroidal shifts. METHOD 6.4, earlier statistic.
 
 Everything follows from the region sums, Σ|C|, Σ C² (one streaming pass) and the Gram matrix of the
 region indicators. That matrix is singular, since every partition sums to one, so its pseudo-inverse

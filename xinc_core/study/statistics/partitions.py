@@ -1,5 +1,5 @@
 """Partitions of a picture into regions: instances, grid cells, colour clusters, Gabor clusters.
-METHOD section 5.
+METHOD 6.3.
 
 A partition gives every pixel of every frame one label in 0..R−1. Clusters are found once per clip,
 on the true frames, so that they belong to the picture and not to a network.

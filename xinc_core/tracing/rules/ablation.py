@@ -1,5 +1,5 @@
-"""Ablation, the truth: the picture minus the picture with one neuron's weights set to zero. METHOD
-section 9.
+"""Ablation, the truth: the picture minus the picture with one neuron's weights set to zero.
+METHOD 3.
 
 Biases stay. With ``baseline="mean"`` the neuron's input is replaced by its mean over pixels instead
 of by zero. Slow: one pass of the later layers per neuron. What goes through them is what is lost,

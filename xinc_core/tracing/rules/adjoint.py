@@ -1,4 +1,4 @@
-"""The Jacobian of the picture by one layer's output, row by row. METHOD section 9.
+"""The Jacobian of the picture by one layer's output, row by row. METHOD 3.
 
 A pixel's row is computed backwards, through the transposed convolutions and the slopes of the later
 layers: it has three colours, the layer many channels. A pixel sees a small window of every earlier

@@ -1,4 +1,4 @@
-"""The first-order rule: what a neuron adds to the picture, to first order. METHOD section 9.
+"""The first-order rule: what a neuron adds to the picture, to first order. METHOD 3.
 
 Let d_n be the neuron's share of its layer's pre-activation output (weights only, no bias). Its map
 is J·d_n, with J the Jacobian of the picture with respect to that pre-activation output: weight ×

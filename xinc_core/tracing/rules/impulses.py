@@ -1,5 +1,4 @@
-"""The first-order rule where the layer's grid has few cells: the Jacobian forwards. METHOD section
-9.
+"""The first-order rule where the layer's grid has few cells: the Jacobian forwards. METHOD 3.
 
 There, a pixel sees most of the cells, and impulses are fewer than windows of pixels. So J of an
 output channel is one impulse per cell, sent through the linearised tail inside the box that it
