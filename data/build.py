@@ -73,7 +73,7 @@ def checksums() -> None:
 
 def model_table() -> None:
     """The models' headers as a table at the end of the README."""
-    from xinc_core.storage.plain import list_models
+    from xinc_core.storage import list_models
 
     rows = ["| name | fitted to | seed | epochs | PSNR | size |", "|---|---|---|---|---|---|"]
     for name, facts in list_models().items():

@@ -20,12 +20,12 @@ from xinc_core.clips import (
     load_vipseg,
 )
 from xinc_core.models import render
-from xinc_core.storage.plain import list_models, load_model, model_name, save_model
-from xinc_core.fitting.quality import evaluate, psnr
-from xinc_core.fitting.training import DivergenceError, History, fit
+from xinc_core.storage import list_models, load_model, model_name, save_model
+from xinc_core.fitting import evaluate, psnr
+from xinc_core.fitting import DivergenceError, History, fit
 from xinc_core.tracing.maps import LayerMaps
 from xinc_core.tracing.canvas import Canvas, trace
-from xinc_core.editing.compression import compress
+from xinc_core.editing import compress
 
 __version__ = "0.1.0"
 __all__ = [

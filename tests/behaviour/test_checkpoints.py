@@ -22,7 +22,7 @@ def test_a_saved_model_loads_alone_and_paints_the_same(model, tmp_path):
     loaded = xc.load_model(tmp_path / "m.safetensors")
     assert loaded.config == model.config and not any(p.requires_grad for p in loaded.parameters())
     assert xc.render(loaded, clamp=False).equal(xc.render(model, clamp=False))
-    header = xc.storage.plain.read_header(tmp_path / "m.safetensors")
+    header = xc.storage.read_header(tmp_path / "m.safetensors")
     assert (header["clip"], header["seed"], header["psnr"]) == ("mine", 3, 30.5)
 
 

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import xinc_core as xc
-from xinc_core.clips import save_clip
-from xinc_core.clips.datasets import (
+from xinc_core.clips import (
     list_cityscapes_vps,
     list_vipseg,
     load_cityscapes_vps,
+    load_masks,
     load_vipseg,
+    save_clip,
 )
 from xinc_core.clips.geometry import Fit, majority
-from xinc_core.clips.masks import load_masks
 from xinc_core.util.paths import data_folder
 
 H, W = 32, 64

@@ -152,7 +152,7 @@ def test_an_added_family_is_fitted_saved_loaded_traced_and_measured(own, clip):
     model = xc.load_model("gaussian-small")
     assert xc.render(model).equal(xc.render(own)) and model.frame == 2
     with pytest.raises(ValueError, match="another clip"):
-        xc.fitting.quality.check_clip(model, xc.Clip("other", clip.frames.flip(-1).contiguous()))
+        xc.fitting.check_clip(model, xc.Clip("other", clip.frames.flip(-1).contiguous()))
     exact = copy.deepcopy(model).double()
     canvas = xc.trace(exact)
     for index, name in enumerate(canvas.layers):

@@ -208,7 +208,7 @@ def test_a_run_leaves_clip_networks_notebooks_tables_and_a_report(done):
 
 
 def test_what_is_done_is_not_done_again(done, film, monkeypatch, capsys):
-    monkeypatch.setattr(runs, "fit", None)
+    monkeypatch.setattr(runs, "fit_and_save", None)
     monkeypatch.setattr(study, "_execute", None)
     before = {p: p.stat().st_mtime_ns for p in done.rglob("*.safetensors")}
     assert (
@@ -287,7 +287,7 @@ def test_a_full_disk_keeps_what_was_done(film, tmp_path, capsys, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "save_model", full)
+        patch.setattr("xinc_core.storage.fitted.save_model", full)
         code, _, error = run(capsys, *words)
     assert code == 2 and "No space left" in error.splitlines()[-1]
     assert [p.name for p in (tmp_path / "run" / "models").iterdir()] == ["nerv-walk.fit.pt"]

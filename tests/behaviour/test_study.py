@@ -47,7 +47,7 @@ def test_a_fit_that_cannot_be_saved_is_not_lost(tmp_path, capsys, monkeypatch):
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(xc, "save_model", full)
+        patch.setattr("xinc_core.storage.fitted.save_model", full)
         code, _, error = run(capsys, *words)
     assert code == 2 and "No space left" in error
     monkeypatch.setattr(

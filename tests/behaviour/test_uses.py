@@ -9,12 +9,11 @@ import torch
 from conftest import Chain
 
 import xinc_core as xc
-from xinc_core.editing import compression
-from xinc_core.fitting.quality import check_clip
-from xinc_core.fitting.training import refine
+from xinc_core import editing
+from xinc_core.fitting import check_clip, refine
 from xinc_core.models import FFN, NeRV, identity, render
 from xinc_core.storage import compressed as packing
-from xinc_core.storage.plain import packed, unpacked
+from xinc_core.storage import packed, unpacked
 from xinc_core.study.figures import diagnosis
 from xinc_core.study.findings import bits, faults, pruning
 from xinc_core.study.statistics.ranks import rank_correlation
@@ -53,10 +52,10 @@ def test_quantisation_is_rounding_to_whole_steps(n_bits):
 
 
 def test_a_compressed_and_decoded_model_equals_the_quantised_one_bit_for_bit(model, tmp_path):
-    for plan in (compression.equal_bits(model, 5), compression.guided_bits(model, 6, "paper")):
-        packing.write(tmp_path / "a.xinc", compression.encoded(model, plan))
+    for plan in (editing.equal_bits(model, 5), editing.guided_bits(model, 6, "paper")):
+        packing.write(tmp_path / "a.xinc", editing.encoded(model, plan))
         want, got = (
-            compression.quantised(model, plan).state_dict(),
+            editing.quantised(model, plan).state_dict(),
             xc.load_model(tmp_path / "a.xinc").state_dict(),
         )
         assert want.keys() == got.keys() and all(torch.equal(want[k], got[k]) for k in want)
@@ -113,7 +112,7 @@ def test_odd_tensors_survive(values, tmp_path):
 
 
 def test_damaged_files_are_refused_in_one_sentence(small, tmp_path):
-    data = compression.encoded(small, compression.equal_bits(small, 6))
+    data = editing.encoded(small, editing.equal_bits(small, 6))
     file, random = tmp_path / "a.xinc", np.random.default_rng(0)
     for _ in range(200):
         bad = bytearray(data)
@@ -136,7 +135,7 @@ def test_options_out_of_range_are_refused(small, tmp_path):
 
 
 def test_guided_bits_spend_no_more_and_go_where_the_error_shows(small):
-    plan, equal = compression.guided_bits(small, 5), compression.equal_bits(small, 5)
+    plan, equal = editing.guided_bits(small, 5), editing.equal_bits(small, 5)
     size = {n: v.numel() for n, v in packed(small).items() if v.ndim > 1}
     assert sum(size[n] * plan[n] for n in size) <= sum(size[n] * equal[n] for n in size)
     assert (
@@ -148,7 +147,7 @@ def test_noise_in_a_linear_layer_costs_what_the_sensitivity_says():
     torch.manual_seed(0)
     chain = Chain((16, 16), (8, 3), (1,), (3,), (identity,)).requires_grad_(False)
     chain.state = None
-    told = compression.sensitivities(chain, "first_order", 0, 64)
+    told = editing.sensitivities(chain, "first_order", 0, 64)
     weight, clean = chain.convs[0].weight, chain(torch.zeros(1))
     before, step, costs = weight.clone(), 0.05, []
     for _ in range(50):
@@ -166,25 +165,25 @@ def test_a_curve_is_the_psnr_of_the_pruned_network(model, clip):
     name = canvas.layers[-2]
     traced, target = canvas[name].traced, clip.frames[canvas.frame]
     order = torch.randperm(len(canvas[name]))
-    curve = compression.deletion(
+    curve = editing.deletion(
         traced.layers, traced.inputs[0], order, target[None], (0.25, 1.0), canvas.image[None]
     )
     for value, share in zip(curve, (0, 0.25, 1.0)):
-        bare = compression.pruned(model, {name: order[: round(share * len(order))]})
+        bare = editing.pruned(model, {name: order[: round(share * len(order))]})
         assert float(value) == pytest.approx(
             xc.psnr(render(bare, canvas.frame), target).item(), abs=1e-3
         )
 
 
 def test_the_least_of_all_layers_together(small):
-    found = compression.scores(small, "first_order", [0, 3])
+    found = editing.scores(small, "first_order", [0, 3])
     assert all(
         torch.allclose(
             found[m.name], m.totals() + xc.trace(small, 3, "first_order")[m.name].totals()
         )
         for m in xc.trace(small, 0, "first_order")
     )
-    gone = compression.least(found, 0.3)
+    gone = editing.least(found, 0.3)
     n = sum(map(len, found.values()))
     assert sum(map(len, gone.values())) == round(0.3 * n)
     worst = max(float(found[k][v].max()) for k, v in gone.items() if len(v))
@@ -196,17 +195,17 @@ def test_scores_of_norms_and_chance(small):
     maps = xc.trace(small, 0)["block2"]
     i, o = maps.traced.pairs(torch.arange(len(maps)))
     want = maps.traced.layer.weight[o, i].flatten(1).norm(dim=1)
-    assert torch.allclose(compression.scores(small, "weight norm", [0])["block2"], want)
-    first, other = (compression.scores(small, "random", [0], seed)["block1"] for seed in (0, 1))
+    assert torch.allclose(editing.scores(small, "weight norm", [0])["block2"], want)
+    first, other = (editing.scores(small, "random", [0], seed)["block1"] for seed in (0, 1))
     assert abs(rank_correlation(first, other)) < 0.2
     with pytest.raises(ValueError, match="no order"):
-        compression.scores(small, "size", [0])
+        editing.scores(small, "size", [0])
 
 
 def test_what_is_pruned_stays_so_while_the_rest_is_tuned(clip):
     model = xc.load_model("ffn-courtyard")
-    gone = compression.least(compression.scores(model, "first_order", [0]), 0.2)
-    bare = compression.pruned(model, gone)
+    gone = editing.least(editing.scores(model, "first_order", [0]), 0.2)
+    bare = editing.pruned(model, gone)
     better = refine(bare, clip, 30, progress=False)
     assert xc.evaluate(better, clip) > xc.evaluate(bare, clip) + 1
     for layer in better.layers():
@@ -237,7 +236,7 @@ def test_contribution_wins_where_norm_misleads_and_loses_where_it_means_nothing(
         float(((run_without(at, s.argsort()[:8]) - target) ** 2).sum())
         for s in (
             maps.totals(),
-            compression.score(maps, "weight norm", random),
+            editing.score(maps, "weight norm", random),
             maps.totals()[torch.randperm(16)],
         )
     )
@@ -250,7 +249,7 @@ def run_without(at, gone):
 
 
 def test_pruning_and_bits_report_what_their_claims_ask(small):
-    from xinc_core.clips.clip import Clip
+    from xinc_core.clips import Clip
 
     frames = torch.stack([render(small, f) for f in range(6)])
     scene = Scene(Clip("made", frames))
@@ -312,9 +311,7 @@ def test_a_fault_changes_one_neuron_only(model):
     random = torch.Generator().manual_seed(0)
     for kind, before in itertools.product(faults.KINDS, model.layers()):
         after = faults.broken(before, 11, kind, random)
-        changed = (
-            compression.weights_of_neurons(before) != compression.weights_of_neurons(after)
-        ).any(1)
+        changed = (editing.weights_of_neurons(before) != editing.weights_of_neurons(after)).any(1)
         assert changed.nonzero().flatten().tolist() == [11] and after.weight.isfinite().all()
 
 

@@ -11,7 +11,7 @@ import xinc_core as xc
 from bench import drawing, growth, measuring, tracing, training
 from bench.__main__ import say
 from bench.goals import goals
-from xinc_core.clips.clip import Clip
+from xinc_core.clips import Clip
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 import xinc_core as xc
-from xinc_core.clips.clip import Clip
-from xinc_core.fitting.training import untrained
+from xinc_core.clips import Clip
+from xinc_core.fitting import untrained
 from xinc_core.models import Recipe, family, position, recipe
 
 from .tracing import Say

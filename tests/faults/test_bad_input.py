@@ -17,8 +17,8 @@ from PIL import Image
 
 import xinc_core as xc
 from xinc_core.cli import words as cli
+from xinc_core.clips import count_frames
 from xinc_core.clips.geometry import Fit
-from xinc_core.clips.sources import count_frames
 from xinc_core.models import NeRV
 
 H, W = 48, 64

@@ -12,7 +12,7 @@ from conftest import Chain
 from scipy.stats import spearmanr
 
 import xinc_core as xc
-from xinc_core.editing.compression import deletion
+from xinc_core.editing import deletion
 from xinc_core.models import identity
 from xinc_core.study.findings import faithfulness
 from xinc_core.study.measuring import results

@@ -102,8 +102,8 @@ def _epochs(asked: list[tuple[str | None, int]]) -> int | dict[str, int]:
 
 def fit(args) -> None:
     """Fit one network and save it."""
-    import xinc_core as xc
     from xinc_core.clips import open_clip
+    from xinc_core.storage import fit_and_save
 
     clip = open_clip(
         args.clip, args.frames.start or 0, args.frames.stop, args.frames.step or 1, args.size
@@ -120,35 +120,17 @@ def fit(args) -> None:
         + ".safetensors"
     )
     _writable(out, ".safetensors", args.force)
-    state = out.with_suffix(".fit.pt")
-    try:
-        model, history = xc.fit(
-            args.family,
-            clip,
-            args.frame,
-            args.seed,
-            args.epochs,
-            args.lr,
-            args.device,
-            checkpoint=state,
-            **options,
-        )
-    except xc.DivergenceError as error:
-        rescued = out.with_suffix(".diverged.safetensors")
-        xc.save_model(error.model.cpu(), rescued, clip=clip.name, seed=args.seed)
-        state.unlink(missing_ok=True)
-        raise RuntimeError(f"{error} They are in {str(rescued)!r}.") from None
-    psnr = xc.evaluate(model, clip)
-    facts = dict(
-        clip=clip.name,
-        clip_checksum=clip.checksum,
+    psnr, history = fit_and_save(
+        args.family,
+        clip,
+        out,
+        frame=args.frame,
         seed=args.seed,
-        epochs=len(history),
-        psnr=round(psnr, 3),
+        epochs=args.epochs,
+        lr=args.lr,
+        device=args.device,
+        **options,
     )
-    xc.save_model(model.cpu(), out, **facts | ({} if model.for_video else dict(frame=args.frame)))
-    history.to_csv(out.with_suffix(".history.csv"))
-    state.unlink(missing_ok=True)
     print(f"{out}: {psnr:.2f} dB after {len(history)} epochs")
 
 
@@ -259,7 +241,7 @@ def _explored(args) -> dict[str, str]:
             name = next((run / "clips").glob("*.safetensors")).stem
             own = [p.stem for p in sorted((run / "models").glob(f"*-{name}.safetensors"))]
             model = args.model or _usual(own)
-            xc.fitting.quality.check_clip(xc.load_model(model), xc.load_clip(name))
+            xc.fitting.check_clip(xc.load_model(model), xc.load_clip(name))
         return dict(
             home=f'os.environ["XINC_RUN"] = {str(run.resolve())!r}\n',
             clip=f"xc.load_clip({name!r})",
@@ -280,7 +262,7 @@ def _explored(args) -> dict[str, str]:
             f"there is no network of {args.clip!r} yet: fit one (xinc fit {args.clip}) and name its file"
         )
     model = args.model or _usual(own)
-    xc.fitting.quality.check_clip(xc.load_model(model), clip)
+    xc.fitting.check_clip(xc.load_model(model), clip)
     model = model if checkpoints.find_model(model) else str(Path(model).resolve())
     given = "".join(
         f", {k}={v!r}" for k, v in options.items() if v not in (None, dict(start=0, step=1).get(k))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xinc_core.util.paths import data_folder, no_data, shelves
+from xinc_core.util.paths import no_data, shelves, shipped_folder
 
 from .clip import Clip, Segment, as_tensor
 from .drawn import draw_shapes
@@ -41,10 +41,10 @@ def shipped_clip(name: str) -> Clip:
     """
     if name == "shapes":
         return _shapes()
-    data = data_folder()
-    if data is None or not (data / "clips" / name).is_dir():
-        raise FileNotFoundError(no_data(f"the shipped clip {name!r}"))
-    folder = data / "clips" / name
+    clips = shipped_folder("clips")
+    if clips is None or not (clips / name).is_dir():
+        raise FileNotFoundError(no_data(f"the shipped clip {name!r} is"))
+    folder = clips / name
     if name == "courtyard":
         return _courtyard(folder)
     images, fps = pictures(folder, slice(None))

@@ -1,6 +1,6 @@
 """How much of a large network is looked at: which output channels of a layer, which frames.
 
-This is policy, not mathematics: the core traces whatever it is asked for. Whoever has to stay within
+This is policy, not mathematics: the core traces whatever it is asked for. What has to stay within
 minutes (a measurement, a report, a file's bits) takes its samples from here, so that all take the
 same ones.
 """
@@ -11,16 +11,14 @@ from torch import nn
 
 from xinc_core.tracing.maps import LayerMaps
 
-HUGE_NEURONS = (
-    25_000  # a network of more neurons is measured in samples; the paper's NeRV has 23,930
-)
+HUGE_NEURONS = 25_000  # a network of more is measured in samples; the paper's NeRV has 23,930
 LARGE_NEURONS = 4_000  # a layer of more neurons is represented by some of its output channels
 CHANNELS = 64  # output channels that represent a large layer
 CHANNELS_OF_HUGE = 24  # output channels that represent every layer of a huge network
 
 
 def is_huge(model: nn.Module) -> bool:
-    """Whether a network has more than ``HUGE_NEURONS`` neurons, so that it is measured in samples."""
+    """Whether a network has more than ``HUGE_NEURONS`` neurons: then it is measured in samples."""
     return sum(layer.n_neurons for layer in model.layers()) > HUGE_NEURONS
 
 

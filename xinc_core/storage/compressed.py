@@ -1,10 +1,10 @@
-"""Compressed models: uniform quantisation, a range coder, and the ``.xinc`` file that holds the
-result.
+"""Compressed models: uniform quantisation, a range coder, and the ``.xinc`` file of the result.
 
 A tensor at b bits is stored as whole numbers of steps, −(2^(b−1) − 1) … 2^(b−1) − 1, so that a
 weight set to zero stays zero and costs next to nothing. 16 and 32 bits mean floats as they are.
-File: magic, length of the header, header (JSON, deflated), then per tensor the counts of its
-symbols (deflated) and the range coder's words.
+
+The file: ``MAGIC``, the length of the header, the header (JSON, deflated), then for each tensor the
+counts of its symbols (deflated) and the range coder's words.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
@@ -21,27 +22,82 @@ from torch import Tensor
 
 from xinc_core.util.files import replace_file
 
-MAGIC, SUFFIX = b"XINC1", ".xinc"
+MAGIC = b"XINC1"
+SUFFIX = ".xinc"
 FLOATS = {16: np.float16, 32: np.float32}
-MOST_VALUES, MOST_HEADER = (
-    10**8,
-    16 * 2**20,
-)  # weights, and bytes of the header: more is refused before it is allocated
 LOSSY = range(2, 13)  # bits at which a tensor is quantised
+# More is refused before it is allocated:
+MOST_VALUES = 10**8  # weights
+MOST_HEADER = 16 * 2**20  # bytes of the header
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the header says of one tensor.
+
+    Attributes
+    ----------
+    name : str
+    shape : list of int
+    bits : int
+        For each value.
+    step : float or None
+        Size of a quantisation step; None for floats.
+    n_bytes : int
+        Length of the tensor's part of the file.
+    """
+
+    name: str
+    shape: list[int]
+    bits: int
+    step: float | None
+    n_bytes: int
+
+    @classmethod
+    def from_json(cls, entry: dict) -> Entry:
+        """Read it from the header."""
+        return cls(entry["name"], entry["shape"], entry["bits"], entry.get("step"), entry["bytes"])
+
+    def to_json(self) -> dict:
+        """As it stands in the header."""
+        entry = dict(name=self.name, shape=self.shape, bits=self.bits)
+        if self.step is not None:
+            entry["step"] = self.step
+        return entry | dict(bytes=self.n_bytes)
+
+    @property
+    def n_values(self) -> int:
+        """How many numbers the tensor has."""
+        return prod(self.shape)
 
 
 def quantise(values: Tensor, bits: int) -> tuple[Tensor, float]:
-    """Whole numbers of steps, int32, and the step."""
+    """Whole numbers of steps, int32, and the step.
+
+    Parameters
+    ----------
+    values : Tensor
+    bits : int
+        2 to 12.
+
+    Raises
+    ------
+    ValueError
+        For another number of bits.
+    """
     if bits not in LOSSY:
         raise ValueError(f"a tensor is quantised to {LOSSY[0]} to {LOSSY[-1]} bits, not {bits}")
     most = 2 ** (bits - 1) - 1
-    step = float((values.abs().max() / most).float()) if values.numel() else 0.0
-    step = step or 1.0
+    step = 0.0
+    if values.numel():
+        step = float((values.abs().max() / most).float())
+    if step == 0.0:  # all values are zero
+        step = 1.0
     return (values / step).round().clamp(-most, most).to(torch.int32), step
 
 
 def rounded(values: Tensor, bits: int) -> Tensor:
-    """What a tensor is after storing it at so many bits, float32."""
+    """What a tensor is after storing it at so many bits (2 to 12, 16 or 32), float32."""
     if bits in FLOATS:
         return torch.from_numpy(values.numpy().astype(FLOATS[bits]).astype(np.float32))
     codes, step = quantise(values, bits)
@@ -49,38 +105,54 @@ def rounded(values: Tensor, bits: int) -> Tensor:
 
 
 def pack(tensors: dict[str, Tensor], bits: dict[str, int], facts: dict) -> bytes:
-    """The whole file. facts : what the header should say beside the tensors."""
-    blobs, listed = [], []
+    """The whole file as bytes.
+
+    Parameters
+    ----------
+    tensors : dict of name to Tensor
+    bits : dict of name to int
+        2 to 12, 16 or 32 for each tensor.
+    facts : dict
+        What the header should say beside the tensors.
+    """
+    parts, entries = [], []
     for name, values in tensors.items():
-        entry = dict(name=name, shape=list(values.shape), bits=bits[name])
-        if bits[name] in FLOATS:
-            blob = values.numpy().astype(FLOATS[bits[name]]).tobytes()
-        else:
-            codes, entry["step"] = quantise(values, bits[name])
-            blob = _coded(codes.flatten().numpy() + 2 ** (bits[name] - 1) - 1, bits[name])
-        blobs.append(blob)
-        listed.append(entry | dict(bytes=len(blob)))
-    body = b"".join(blobs)
-    header = zlib.compress(
-        json.dumps(facts | dict(tensors=listed, crc=zlib.crc32(body))).encode(), 9
-    )
-    return MAGIC + struct.pack("<I", len(header)) + header + body
+        part, step = _encoded(values, bits[name])
+        parts.append(part)
+        entries.append(Entry(name, list(values.shape), bits[name], step, len(part)))
+    body = b"".join(parts)
+    listed = [entry.to_json() for entry in entries]
+    header = json.dumps(facts | dict(tensors=listed, crc=zlib.crc32(body)))
+    deflated = zlib.compress(header.encode(), 9)
+    return MAGIC + struct.pack("<I", len(deflated)) + deflated + body
 
 
-def write(path: str | Path, packed: bytes) -> None:
-    """Write a packed model; the file appears whole or not at all."""
+def write(path: str | Path, data: bytes) -> None:
+    """Write a packed model; the file appears whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        For a path that does not end in ``.xinc``.
+    """
     if Path(path).suffix != SUFFIX:
         raise ValueError(f"a compressed model's file ends in {SUFFIX}, not as in {str(path)!r}")
-    replace_file(path, lambda f: f.write_bytes(packed))
+    replace_file(path, lambda file: file.write_bytes(data))
 
 
 def read_facts(path: str | Path) -> dict:
-    """What the header says."""
+    """What the header says.
+
+    Raises
+    ------
+    ValueError
+        If the file is no compressed model.
+    """
     return _split(path)[0]
 
 
 def unpack(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
-    """The header and the tensors, float32, as ``rounded`` makes them.
+    """The header and the tensors, float32, as :func:`rounded` makes them.
 
     Raises
     ------
@@ -91,26 +163,30 @@ def unpack(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         if zlib.crc32(body) != facts["crc"]:
             raise ValueError("its checksum is wrong")
-        tensors, at = {}, 0
-        if sum(prod(entry["shape"]) for entry in facts["tensors"]) > MOST_VALUES:
+        entries = [Entry.from_json(entry) for entry in facts["tensors"]]
+        if sum(entry.n_values for entry in entries) > MOST_VALUES:
             raise ValueError(f"it claims more than {MOST_VALUES:,} weights")
-        for entry in facts["tensors"]:
-            blob, at = body[at : at + entry["bytes"]], at + entry["bytes"]
-            tensors[entry["name"]] = _tensor(blob, entry["shape"], entry["bits"], entry.get("step"))
+        tensors, start = {}, 0
+        for entry in entries:
+            stop = start + entry.n_bytes
+            tensors[entry.name] = _decoded(body[start:stop], entry)
+            start = stop
         return facts, tensors
     except (ValueError, KeyError, TypeError, AssertionError, struct.error, zlib.error) as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}") from None
 
 
 def _split(path: str | Path) -> tuple[dict, bytes]:
+    """The header, and the bytes behind it."""
     data = Path(path).read_bytes()
     start = len(MAGIC) + 4
     try:
         if not data.startswith(MAGIC):
             raise ValueError("its first bytes are others")
         (length,) = struct.unpack("<I", data[len(MAGIC) : start])
-        facts = json.loads(_inflated(data[start : start + length], MOST_HEADER))
-        return {str(k): v for k, v in facts.items()}, data[start + length :]
+        header = json.loads(_inflated(data[start : start + length], MOST_HEADER))
+        facts = {str(name): value for name, value in header.items()}
+        return facts, data[start + length :]
     except (ValueError, AttributeError, struct.error, zlib.error) as error:
         raise ValueError(f"{str(path)!r} cannot be read as a compressed model: {error}") from None
 
@@ -124,46 +200,63 @@ def _inflated(data: bytes, most: int) -> bytes:
     return out
 
 
-def _tensor(blob: bytes, shape: list[int], bits: int, step: float | None) -> Tensor:
-    n = prod(shape)
+def _encoded(values: Tensor, bits: int) -> tuple[bytes, float | None]:
+    """A tensor's part of the file, and its step."""
     if bits in FLOATS:
-        values = torch.from_numpy(np.frombuffer(blob, FLOATS[bits]).astype(np.float32))
-    else:
-        codes = torch.from_numpy(_decoded(blob, n, bits) - 2 ** (bits - 1) + 1)
-        values = codes * torch.tensor(step, dtype=torch.float32)
-    return values.view(shape)
+        return values.numpy().astype(FLOATS[bits]).tobytes(), None
+    codes, step = quantise(values, bits)
+    symbols = codes.flatten().numpy() + _offset(bits)
+    return _range_coded(symbols, bits), step
 
 
-def _coded(symbols: np.ndarray, bits: int) -> bytes:
+def _decoded(part: bytes, entry: Entry) -> Tensor:
+    """A tensor from its part of the file, float32."""
+    if entry.bits in FLOATS:
+        floats = np.frombuffer(part, FLOATS[entry.bits]).astype(np.float32)
+        return torch.from_numpy(floats).view(entry.shape)
+    symbols = _range_decoded(part, entry.n_values, entry.bits)
+    codes = torch.from_numpy(symbols - _offset(entry.bits))
+    values = codes * torch.tensor(entry.step, dtype=torch.float32)
+    return values.view(entry.shape)
+
+
+def _offset(bits: int) -> int:
+    """The symbol that stands for zero: symbols are counted from the smallest code."""
+    return 2 ** (bits - 1) - 1
+
+
+def _range_coded(symbols: np.ndarray, bits: int) -> bytes:
     """Counts of the symbols, and the symbols in a range coder under their own distribution."""
     import constriction
 
     counts = np.bincount(symbols, minlength=2**bits - 1).astype(np.uint32)
     head = zlib.compress(counts.tobytes(), 9)
     words = np.empty(0, np.uint32)
-    if len(symbols) and counts.max() < len(symbols):
+    if len(symbols) and counts.max() < len(symbols):  # one symbol alone needs no words
         coder = constriction.stream.queue.RangeEncoder()
         coder.encode(symbols.astype(np.int32), _distribution(counts))
         words = coder.get_compressed()
     return struct.pack("<I", len(head)) + head + words.astype("<u4").tobytes()
 
 
-def _decoded(blob: bytes, n: int, bits: int) -> np.ndarray:
+def _range_decoded(part: bytes, n_values: int, bits: int) -> np.ndarray:
+    """(n_values,) int32 symbols."""
     import constriction
 
-    (length,) = struct.unpack("<I", blob[:4])
-    counts = np.frombuffer(_inflated(blob[4 : 4 + length], 4 * 2**bits), np.uint32)
-    if len(counts) != 2**bits - 1 or counts.sum() != n:
+    (length,) = struct.unpack("<I", part[:4])
+    counts = np.frombuffer(_inflated(part[4 : 4 + length], 4 * 2**bits), np.uint32)
+    if len(counts) != 2**bits - 1 or counts.sum() != n_values:
         raise ValueError("the counts of its symbols do not fit")
-    if n == 0 or counts.max() == n:  # one symbol only
-        return np.full(n, counts.argmax(), np.int32)
-    words = np.frombuffer(blob[4 + length :], "<u4").astype(np.uint32)
-    return constriction.stream.queue.RangeDecoder(words).decode(_distribution(counts), n)
+    if n_values == 0 or counts.max() == n_values:  # one symbol only
+        return np.full(n_values, counts.argmax(), np.int32)
+    words = np.frombuffer(part[4 + length :], "<u4").astype(np.uint32)
+    decoder = constriction.stream.queue.RangeDecoder(words)
+    return decoder.decode(_distribution(counts), n_values)
 
 
 def _distribution(counts: np.ndarray):
+    """The coder's model of the symbols: as often as they were counted."""
     import constriction
 
-    return constriction.stream.model.Categorical(
-        (counts / counts.sum()).astype(np.float32), perfect=False
-    )
+    shares = (counts / counts.sum()).astype(np.float32)
+    return constriction.stream.model.Categorical(shares, perfect=False)

@@ -13,10 +13,12 @@ from .paths import (
     environment,
     figures,
     import_folder,
+    no_data,
     notebooks_folder,
     results,
     run_folder,
     shelves,
+    shipped_folder,
 )
 from .progress import progress_bar
 from .suggest import unknown
@@ -34,6 +36,7 @@ __all__ = [
     "hash_folder",
     "import_folder",
     "locked",
+    "no_data",
     "notebooks_folder",
     "progress_bar",
     "replace_file",
@@ -41,5 +44,6 @@ __all__ = [
     "return_unused_memory",
     "run_folder",
     "shelves",
+    "shipped_folder",
     "unknown",
 ]

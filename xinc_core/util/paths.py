@@ -46,20 +46,28 @@ def data_folder() -> Path | None:
     return root / "data"
 
 
+def shipped_folder(kind: str) -> Path | None:
+    """The folder of shipped "clips" or "models"; None where it is not here."""
+    data = data_folder()
+    if data is None or not (data / kind).is_dir():
+        return None
+    return data / kind
+
+
 def no_data(what: str) -> str:
     """The sentence for shipped data that are not there.
 
     Parameters
     ----------
     what : str
-        What is missing, as the sentence begins: "the shipped clip 'bunny'".
+        What is missing, as the sentence begins: "the shipped clip 'bunny' is".
     """
     folder = data_folder()
     if folder is None:
         where = "the installed package carries no data"
     else:
-        where = f"it should lie in {str(folder)!r}"
-    return f"{what} is not here: {where}; set XINC_DATA to the data folder of a whole checkout"
+        where = f"{str(folder)!r} does not hold it"
+    return f"{what} not here: {where}; set XINC_DATA to the data folder of a whole checkout"
 
 
 def notebooks_folder() -> Path:
@@ -78,7 +86,7 @@ def notebooks_folder() -> Path:
         beside = data.resolve().parent / "notebooks"
         if beside.is_dir():
             return beside
-    raise FileNotFoundError(no_data("the notebook series"))
+    raise FileNotFoundError(no_data("the notebook series is"))
 
 
 def run_folder() -> Path | None:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xinc_core.clips.clip import Clip
-from xinc_core.editing.compression import encoded, equal_bits, guided_bits, quantised, sensitivities
+from xinc_core.clips import Clip
+from xinc_core.editing import encoded, equal_bits, guided_bits, quantised, sensitivities
 from xinc_core.editing.sampling import spread_frames
-from xinc_core.fitting.quality import evaluate, psnr
+from xinc_core.fitting import evaluate, psnr
 from xinc_core.study.statistics.scene import Scene
 from xinc_core.util.memo import cached_per_object
 

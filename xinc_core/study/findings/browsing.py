@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from xinc_core.clips.clip import Clip
-from xinc_core.fitting.quality import check_clip
+from xinc_core.clips import Clip
+from xinc_core.fitting import check_clip
 from xinc_core.study.statistics.scene import Scene
 from xinc_core.tracing.canvas import Canvas, trace
 from xinc_core.tracing.maps import LayerMaps

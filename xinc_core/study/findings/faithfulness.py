@@ -16,7 +16,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from xinc_core.editing.compression import deletion, score
+from xinc_core.editing import deletion, score
 from xinc_core.study.statistics.ranks import correlation, rank_correlation, ranks
 from xinc_core.study.statistics.scene import Scene, audited_pixels
 from xinc_core.tracing.canvas import trace

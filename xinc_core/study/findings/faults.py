@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xinc_core.editing.compression import weights_of_neurons
+from xinc_core.editing import weights_of_neurons
 from xinc_core.editing.sampling import sample_layer
 from xinc_core.models import Layer
 from xinc_core.study.statistics.ranks import rank_correlation

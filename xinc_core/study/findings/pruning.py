@@ -11,10 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xinc_core.editing.compression import ORDERS, deletion, least, pruned, score, scores
+from xinc_core.editing import ORDERS, deletion, least, pruned, score, scores
 from xinc_core.editing.sampling import frames_to_score, spread_frames
-from xinc_core.fitting.quality import evaluate, psnr
-from xinc_core.fitting.training import DivergenceError, refine
+from xinc_core.fitting import DivergenceError, evaluate, psnr, refine
 from xinc_core.models import run
 from xinc_core.study.statistics.scene import Scene, at_audited_pixels
 from xinc_core.tracing.canvas import trace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xinc_core.clips.clip import Clip
+from xinc_core.clips import Clip
 from xinc_core.editing.sampling import CHANNELS, sample_layer
 from xinc_core.study.findings.base import Finding, NetworkView, View
 from xinc_core.study.findings.planted import planted

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from joblib import Parallel, delayed, parallel_config
 
-from xinc_core.clips.clip import Clip
+from xinc_core.clips import Clip
 from xinc_core.models import FAMILIES
 from xinc_core.study.findings import registry
 from xinc_core.study.findings.base import Finding

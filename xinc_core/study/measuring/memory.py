@@ -12,10 +12,10 @@ from pathlib import Path
 
 from torch import nn
 
-from xinc_core.clips.clip import Clip
+from xinc_core.clips import Clip
 from xinc_core.editing.sampling import channels_of
-from xinc_core.fitting.training import untrained
-from xinc_core.storage.plain import find_model, load_model, read_header
+from xinc_core.fitting import untrained
+from xinc_core.storage import find_model, load_model, read_header
 from xinc_core.study.statistics.scene import Scene, at_audited_pixels
 from xinc_core.tracing.canvas import Canvas, trace
 from xinc_core.util.files import hash_file

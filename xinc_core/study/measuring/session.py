@@ -11,8 +11,8 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from xinc_core.clips.clip import Clip
-from xinc_core.storage.plain import load_model, model_name
+from xinc_core.clips import Clip
+from xinc_core.storage import load_model, model_name
 from xinc_core.study.findings.base import Finding
 from xinc_core.util.files import hash_bytes
 from xinc_core.util.progress import progress_bar

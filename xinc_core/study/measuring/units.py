@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xinc_core.clips.clip import Clip
+from xinc_core.clips import Clip
 from xinc_core.editing.sampling import is_huge
-from xinc_core.fitting.quality import check_clip
-from xinc_core.storage.plain import find_model, load_model, model_name
+from xinc_core.fitting import check_clip
+from xinc_core.storage import find_model, load_model, model_name
 from xinc_core.study.findings.base import Finding
 from xinc_core.study.findings.claims import PLANTED
 from xinc_core.study.statistics.scene import measured_frames

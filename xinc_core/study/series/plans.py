@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-from xinc_core.clips import list_clips
-from xinc_core.clips.datasets import frames_of, video_of
+from xinc_core.clips import frames_of, list_clips, video_of
 from xinc_core.models import family as family_class
 from xinc_core.models import recipe
-from xinc_core.storage.plain import model_name
+from xinc_core.storage import model_name
 from xinc_core.util.suggest import unknown
 
 from .notebooks import chosen_notebooks

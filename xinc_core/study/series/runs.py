@@ -35,10 +35,8 @@ from xinc_core.clips import (
     save_clip,
     video_of,
 )
-from xinc_core.fitting.quality import evaluate
-from xinc_core.fitting.training import DivergenceError, fit
 from xinc_core.models import family as family_class
-from xinc_core.storage.plain import read_header, save_model
+from xinc_core.storage import fit_and_save, read_header
 from xinc_core.study.answers.table import join_findings
 from xinc_core.util.files import digest, hash_file, hash_folder, locked, replace_file
 from xinc_core.util.paths import environment
@@ -237,31 +235,20 @@ def fit_network(
         and header["clip_checksum"] == clip.checksum
     ):
         return float(header["psnr"])
-    seen = (
-        replace(clip, frames=clip.frames.flip(-1).contiguous(), labels=None) if mirrored else clip
-    )
-    state = path.with_suffix(".fit.pt")
     try:
-        model, history = fit(
+        psnr, _ = fit_and_save(
             family,
-            seen,
+            clip,
+            path,
             seed=seed,
             epochs=epochs,
             device=plan.device,
-            checkpoint=state,
+            mirrored=mirrored,
+            rescue=plan.out / "diverged" / path.name,
             progress=progress,
         )
-    except DivergenceError as error:
+    except RuntimeError as error:
         raise RuntimeError(f"{family}, seed {seed}: {error}") from None
-    model = model.cpu()
-    psnr = evaluate(model, seen)
-    facts = dict(
-        clip=clip.name, clip_checksum=clip.checksum, seed=seed, epochs=epochs, psnr=round(psnr, 3)
-    )
-    facts |= {} if model.for_video else dict(frame=model.frame)
-    save_model(model, path, **facts | (dict(flipped=True) if mirrored else {}))
-    history.to_csv(path.with_suffix(".history.csv"))
-    state.unlink(missing_ok=True)
     return psnr
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xinc_core.clips.clip import Clip
+from xinc_core.clips import Clip
 from xinc_core.util.files import locked, replace_file
 from xinc_core.util.paths import results
 

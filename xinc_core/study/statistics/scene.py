@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xinc_core.clips.clip import Clip
+from xinc_core.clips import Clip
 from xinc_core.tracing.canvas import Canvas
 from xinc_core.util.memo import cached_per_object
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from xinc_core.clips import CLIP_FILE, Clip, load_clip
 from xinc_core.editing.sampling import CHANNELS, CHANNELS_OF_HUGE, LARGE_NEURONS
-from xinc_core.storage.plain import model_name, read_header
+from xinc_core.storage import model_name, read_header
 from xinc_core.study.answers.table import FINDINGS, STATISTICS, notebook_tables, read_rows
 from xinc_core.study.figures import theme as plots
 from xinc_core.study.series.notebooks import SERIES

@@ -1,0 +1,104 @@
+"""Fit a network and save it, so that nothing is lost whatever happens in between."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from xinc_core.clips import Clip
+from xinc_core.fitting import DivergenceError, History, evaluate, fit
+
+from .plain import save_model
+
+
+def fit_and_save(
+    family: str,
+    clip: Clip,
+    path: str | Path,
+    *,
+    frame: int = 0,
+    seed: int = 1,
+    epochs: int | None = None,
+    lr: float | None = None,
+    device: str = "cpu",
+    mirrored: bool = False,
+    rescue: str | Path | None = None,
+    progress: bool = True,
+    **options,
+) -> tuple[float, History]:
+    """Fit a network to a clip and save it, with its history beside it.
+
+    While the fit runs, its state is kept in ``NAME.fit.pt`` beside the model's file. After a stop
+    (Ctrl-C, a crash, a full disk) the same call goes on from there; the file is deleted once the
+    model is saved. The history is written to ``NAME.history.csv``.
+
+    Parameters
+    ----------
+    family, clip, frame, seed, epochs, lr, device, progress, **options
+        As for :func:`xinc_core.fit`.
+    path : str or Path
+        Of the model's file; ends in ``.safetensors``.
+    mirrored : bool
+        Fit the clip mirrored left to right. The header says so, and names the clip itself.
+    rescue : str or Path, optional
+        Where the last good weights are saved if the fit falls apart; by default
+        ``NAME.diverged.safetensors``.
+
+    Returns
+    -------
+    (float, History)
+        PSNR in dB of the saved network on what it was fitted to, and what happened.
+
+    Raises
+    ------
+    RuntimeError
+        For a fit that falls apart; the sentence says where its last good weights are.
+    KeyboardInterrupt
+        After Ctrl-C, with the state saved.
+    """
+    path = Path(path)
+    target = mirror(clip) if mirrored else clip
+    state = path.with_suffix(".fit.pt")
+    try:
+        model, history = fit(
+            family,
+            target,
+            frame,
+            seed,
+            epochs,
+            lr,
+            device,
+            checkpoint=state,
+            progress=progress,
+            **options,
+        )
+    except DivergenceError as error:
+        rescued = Path(rescue) if rescue else path.with_suffix(".diverged.safetensors")
+        rescued.parent.mkdir(parents=True, exist_ok=True)
+        save_model(error.model.cpu(), rescued, clip=clip.name, seed=seed)
+        error.history.to_csv(rescued.with_suffix(".history.csv"))
+        state.unlink(missing_ok=True)
+        raise RuntimeError(f"{error} They are in {str(rescued)!r}.") from None
+    model = model.cpu()
+    psnr = evaluate(model, target)
+    facts = dict(
+        clip=clip.name,
+        clip_checksum=clip.checksum,
+        seed=seed,
+        epochs=len(history),
+        psnr=round(psnr, 3),
+    )
+    if not model.for_video:
+        facts["frame"] = model.frame
+    if mirrored:
+        facts["flipped"] = True
+    save_model(model, path, **facts)
+    history.to_csv(path.with_suffix(".history.csv"))
+    state.unlink(missing_ok=True)
+    return psnr, history
+
+
+def mirror(clip: Clip) -> Clip:
+    """The clip mirrored left to right, without its masks and its flow."""
+    frames = clip.frames.flip(-1).contiguous()  # (T, 3, H, W), columns reversed
+    return replace(clip, frames=frames, labels=None, segments={}, flow=None, taken=None)
