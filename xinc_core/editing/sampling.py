@@ -1,8 +1,8 @@
 """How much of a large network is looked at: which output channels of a layer, which frames.
 
-This is policy, not mathematics: the core traces whatever it is asked for. What has to stay within
-minutes (a measurement, a report, a file's bits) takes its samples from here, so that all take the
-same ones.
+This is policy, not mathematics: the core traces whatever it is asked for. Whoever has to stay
+within minutes (a measurement, a report, a file's bits) takes its samples from here, so that all
+take the same ones.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ CHANNELS = 64  # output channels that represent a large layer
 CHANNELS_OF_HUGE = 24  # output channels that represent every layer of a huge network
 
 
-def is_huge(model: nn.Module) -> bool:
-    """Whether a network has more than ``HUGE_NEURONS`` neurons: then it is measured in samples."""
-    return sum(layer.n_neurons for layer in model.layers()) > HUGE_NEURONS
+def is_huge(model: nn.Module, huge_neurons: int = HUGE_NEURONS) -> bool:
+    """Whether a network has more than so many neurons, so that it is measured in samples."""
+    return sum(layer.n_neurons for layer in model.layers()) > huge_neurons
 
 
-def channels_of(model: nn.Module) -> int:
+def channels_of(model: nn.Module, huge_neurons: int = HUGE_NEURONS) -> int:
     """How many output channels represent a layer of this network that is sampled."""
-    return CHANNELS_OF_HUGE if is_huge(model) else CHANNELS
+    return CHANNELS_OF_HUGE if is_huge(model, huge_neurons) else CHANNELS
 
 
 def sample_layer(layer: LayerMaps, channels: int = CHANNELS) -> LayerMaps:

@@ -85,7 +85,7 @@ def _bool(value) -> bool | None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A findings table from a CSV file, typed."""
-    text = pd.read_csv(path, dtype=str, keep_default_na=False)
+    text = pd.read_csv(path, dtype=object, keep_default_na=False)
     table = text.copy()
     for name in NUMBERS:
         table[name] = pd.to_numeric(text[name])
@@ -242,7 +242,7 @@ def verdict_table(table: pd.DataFrame) -> str:
     verdict = {}
     for row in judged.itertuples():
         verdict[row.finding, row.clip, row.family, row.rule] = row.verdict
-    pairs = dict.fromkeys(zip(judged.finding, judged.clip))
+    pairs = dict.fromkeys(zip(judged["finding"], judged["clip"]))
     lines = [["finding", "clip", *families], ["---"] * (2 + len(families))]
     for finding, clip in sorted(pairs, key=lambda pair: order.index(pair[0])):
         line = [claims[finding].text, clip]

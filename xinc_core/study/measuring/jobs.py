@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 from joblib import Parallel, delayed, parallel_config
 
 from xinc_core.clips import Clip
@@ -55,9 +54,8 @@ def compute_side_by_side(session, asked: Sequence[Asked], what: str, progress: b
     one.
     """
     jobs = jobs_of(session, asked, what)
-    workers = int(
-        min(torch.get_num_threads(), len(jobs) / FEWEST_JOBS, free_bytes() / WORKER_BYTES)
-    )
+    most = min(session.workers, len(jobs) / FEWEST_JOBS, free_bytes() / WORKER_BYTES)
+    workers = int(most)
     if workers < 2 or not all(_is_known_to_workers(one) for one in asked):
         return
     variables = settings() | {"TQDM_DISABLE": "1"}

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from xinc_core.clips import Clip
-from xinc_core.editing.sampling import channels_of
+from xinc_core.editing.sampling import HUGE_NEURONS, channels_of
 from xinc_core.fitting import untrained
 from xinc_core.storage import find_model, load_model, read_header
 from xinc_core.study.statistics.scene import Scene, at_audited_pixels
@@ -39,10 +40,21 @@ class Memory:
     ----------
     folder : path, optional
         Where results are stored; by default ``XINC_RESULTS``, else the run's, else the project's.
+    workers : int, optional
+        How many processes may measure side by side; by default as many as torch has threads.
+    huge_neurons : int
+        A network of more neurons than that is measured in samples.
     """
 
-    def __init__(self, folder: str | Path | None = None):
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        workers: int | None = None,
+        huge_neurons: int = HUGE_NEURONS,
+    ):
         self.store = Store(Path(folder) if folder is not None else results())
+        self.workers = torch.get_num_threads() if workers is None else workers
+        self.huge_neurons = huge_neurons
         self._scenes: dict[str, Scene] = {}
         self._checksums: dict[tuple, str] = {}
         self._channels: dict[str, int] = {}
@@ -86,7 +98,7 @@ class Memory:
         """How many output channels represent a layer of this network that is sampled."""
         checksum = self.checksum(name)
         if checksum not in self._channels:
-            self._channels[checksum] = channels_of(self.network(name))
+            self._channels[checksum] = channels_of(self.network(name), self.huge_neurons)
         return self._channels[checksum]
 
     def canvas(self, name: str, variant: Variant, rule: str, frame: int) -> Canvas:
