@@ -1,4 +1,5 @@
 """Over videos: what the claims say when the unit is no longer a fit but a video.
+
 METHOD 4, earlier form.
 
 Seeds tell how stable a fit is; only clips carry generality. A video counts once, by its mean over

@@ -1,4 +1,5 @@
 """From measurements to verdicts: intervals over fits, conditions per layer, calibration.
+
 METHOD 4, earlier form.
 
 The measurements are a long table with the columns clip, family, seed, rule, variant, frame, layer,

@@ -1,4 +1,5 @@
 """Finding: contributions follow more than intensity; they follow edges.
+
 METHOD 6.2, earlier statistic.
 
 How a layer's heatmap ranks its pixels, against the frame's intensity, its Sobel edges, and its

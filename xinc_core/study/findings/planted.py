@@ -1,4 +1,5 @@
 """Planted maps: layers whose answer is known, to try a finding's statistic on.
+
 METHOD 4, earlier form.
 
 A planted layer has the interface of a traced one, so it goes through the very code that judges the

@@ -1,4 +1,5 @@
 """Finding: neurons prefer colours and edges to places and objects.
+
 METHOD 6.3 and METHOD 6.4, earlier statistic.
 
 How strongly each neuron prefers some regions of a partition to others, in the paper's statistic

@@ -1,4 +1,5 @@
 """The flipped twin: does a neuron of a coordinate network hold content or position?
+
 METHOD 6.3, earlier statistic.
 
 The twin is fitted from the same seed to the mirrored frame. If neuron n's map in the twin is its

@@ -1,4 +1,5 @@
 """Partitions of a picture into regions: instances, grid cells, colour clusters, Gabor clusters.
+
 METHOD 6.3.
 
 A partition gives every pixel of every frame one label in 0..R−1. Clusters are found once per clip,
