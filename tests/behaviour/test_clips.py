@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 
 import xinc_core as xc
-from xinc_core.clips.geometry import Fit
 from xinc_core.util.files import hash_file
 from xinc_core.util.paths import data_folder
 
@@ -119,12 +118,15 @@ def test_size_and_crop(files):
     assert np.abs(clip.frames[0].permute(1, 2, 0).numpy() * 255 - area).max() <= 0.5 + 1e-3
 
 
-def test_only_the_kept_frames_are_converted(files, monkeypatch):
-    seen = []
-    real = Fit.picture
-    monkeypatch.setattr(Fit, "picture", lambda *a: seen.append(1) or real(*a))
-    xc.load_clip(files / "film.mp4", start=1, stop=7, step=5)
-    assert len(seen) == 2
+def test_only_the_kept_frames_are_read(tmp_path):
+    for t in range(8):
+        (tmp_path / f"{t}.png").write_bytes(b"no image")
+    for t in (1, 6):
+        Image.new("RGB", (32, 16), (10 * t, 0, 0)).save(tmp_path / f"{t}.png")
+    clip = xc.load_clip(tmp_path, start=1, stop=7, step=5)
+    assert (clip.frames[:, 0, 0, 0] * 255).round().tolist() == [10, 60]
+    with pytest.raises(ValueError, match="cannot be read as an image"):
+        xc.load_clip(tmp_path, start=1, stop=7, step=4)
 
 
 def test_frames_are_read_in_the_order_of_their_numbers(tmp_path):

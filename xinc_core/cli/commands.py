@@ -9,9 +9,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from xinc_core import clips
-from xinc_core.storage import plain as checkpoints
+from xinc_core import clips, storage
 from xinc_core.tracing.maps import LayerMaps
+from xinc_core.util.paths import no_data
 from xinc_core.util.progress import progress_bar
 
 
@@ -254,7 +254,7 @@ def _explored(args) -> dict[str, str]:
     clip = xc.load_clip(source, **options)
     own = [
         n
-        for n, facts in checkpoints.list_models().items()
+        for n, facts in storage.list_models().items()
         if facts.get("clip") == clip.name and not facts.get("flipped")
     ]
     if not (args.model or own):
@@ -263,7 +263,7 @@ def _explored(args) -> dict[str, str]:
         )
     model = args.model or _usual(own)
     xc.fitting.check_clip(xc.load_model(model), clip)
-    model = model if checkpoints.find_model(model) else str(Path(model).resolve())
+    model = model if storage.find_model(model) else str(Path(model).resolve())
     given = "".join(
         f", {k}={v!r}" for k, v in options.items() if v not in (None, dict(start=0, step=1).get(k))
     )
@@ -272,7 +272,7 @@ def _explored(args) -> dict[str, str]:
 
 def _usual(names: list[str]) -> str:
     """Of a clip's networks the first that paints all of it, else the first."""
-    facts = checkpoints.list_models()
+    facts = storage.list_models()
     return next((name for name in names if _for_video(facts[name]["family"])), names[0])
 
 
@@ -283,7 +283,7 @@ def compress(args) -> None:
     out = Path(args.output or f"{Path(args.model).stem}.xinc")
     _writable(out, ".xinc", args.force)
     model = xc.load_model(args.model)
-    name = args.clip or checkpoints.list_models().get(args.model, {}).get("clip")
+    name = args.clip or storage.list_models().get(args.model, {}).get("clip")
     told = xc.compress(
         model,
         out,
@@ -303,7 +303,10 @@ def compress(args) -> None:
 
 def models(args) -> None:
     """List the shipped models."""
-    for name, facts in checkpoints.list_models().items():
+    known = storage.list_models()
+    if not known:
+        raise FileNotFoundError(no_data("the shipped models are"))
+    for name, facts in known.items():
         where = f"frame {facts['frame']}" if "frame" in facts else "all frames"
         print(
             f"{name:24} {facts['psnr']:6.2f} dB  {facts['clip']}, {where}, seed {facts['seed']}, {facts['epochs']} epochs"
