@@ -1,72 +1,49 @@
-"""Figures: axes in, axes out. One theme, one colour per family and rule, one ramp per kind of layer
-throughout.
+"""How a figure looks: one theme, one colour per family, rule, partition and verdict, one ramp per
+kind of layer, everywhere.
 
-Magnitudes are sequential (dark = nothing). ``save`` writes every figure of the study.
+Magnitudes are sequential: dark = nothing.
 """
 
 from __future__ import annotations
 
-import io
 import re
-import sys
 import zlib
 from collections.abc import Iterable
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from PIL import Image
-from torch import Tensor
 
 from xinc_core.models import FAMILIES
-from xinc_core.tracing.rules import RULE_NAMES as RULE_NAMES
-from xinc_core.util.files import replace_file
-from xinc_core.util.paths import figures
+
+from .saving import PREVIEW_QUALITY, in_notebook
 
 MAGNITUDE = "magma"
-PREVIEW = 75  # quality of what a notebook shows: maps as JPEG take a third of the space
-_OKABE = {
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "green": "#009E73",
-    "blue": "#0072B2",
-    "red": "#D55E00",
-    "pink": "#CC79A7",
-}
-_FAMILIES = [
-    _OKABE["red"],
-    _OKABE["blue"],
-    _OKABE["pink"],
-    _OKABE["sky"],
-    "#000000",
-    _OKABE["orange"],
-    _OKABE["green"],
-]
-_RAMPS = {
-    "layer": "rocket",
-    "block": "mako",
-    "other": "viridis",
-}  # of layers whose names begin so; a head is a block
-RULE_COLORS = {"paper": _OKABE["orange"], "first_order": _OKABE["green"], "ablation": "#333333"}
+OWN_SCALE = "each map on its own scale: dark = no contribution, bright = the map's largest"
+
+# The palette of Okabe and Ito, which colour-blind readers can tell apart.
+_ORANGE, _SKY, _GREEN = "#E69F00", "#56B4E9", "#009E73"
+_BLUE, _RED, _PINK, _BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"
+_FAMILY_COLORS = (_RED, _BLUE, _PINK, _SKY, _BLACK, _ORANGE, _GREEN)
+
+RULE_COLORS = {"paper": _ORANGE, "first_order": _GREEN, "ablation": "#333333"}
 PARTITION_COLORS = {
-    "instances": _OKABE["pink"],
+    "instances": _PINK,
     "grid": "#333333",
-    "RGB": _OKABE["red"],
-    "Gabor": _OKABE["blue"],
-    "Gabor (paper)": _OKABE["sky"],
+    "RGB": _RED,
+    "Gabor": _BLUE,
+    "Gabor (paper)": _SKY,
     "lattice": "#999999",
 }
 VERDICT_COLORS = {
-    "reproduced": _OKABE["green"],
+    "reproduced": _GREEN,
     "partly": "#8CCBB6",
     "undecided": "#DDDDDD",
     "no verdict": "#FFFFFF",
-    "not reproduced": _OKABE["red"],
+    "not reproduced": _RED,
 }
-OWN_SCALE = "each map on its own scale: dark = no contribution, bright = the map's largest"
+# Ramps of colours for layers whose names begin so; a head ends the blocks.
+_RAMPS = {"layer": "rocket", "block": "mako", "other": "viridis"}
 
 
 def family_color(name: str) -> str:
@@ -74,31 +51,44 @@ def family_color(name: str) -> str:
     its name if it is not there.
     """
     place = list(FAMILIES).index(name) if name in FAMILIES else zlib.crc32(name.encode())
-    return _FAMILIES[place % len(_FAMILIES)]
+    return _FAMILY_COLORS[place % len(_FAMILY_COLORS)]
 
 
 def layer_colors(names: Iterable[str]) -> dict[str, tuple]:
-    """Colours of the layers that share a figure, dark to bright along the network: told apart by
-    brightness alone.
+    """Colours of the layers that share a figure, dark to bright along the network, so that
+    brightness alone tells them apart.
 
-    ``layer1``, ``layer2``, … share a ramp, ``block1``, …, ``head`` another; layers of other names a
+    ``layer1``, ``layer2``, … share a ramp; ``block1``, …, ``head`` another; layers of other names a
     third, in the order given.
     """
-    kinds: dict[str, list[tuple[int, str]]] = {}
+    ramps: dict[str, list[tuple[int, str]]] = {}  # ramp → (place along it, layer)
     for place, name in enumerate(dict.fromkeys(names)):
-        stem, number = re.fullmatch(r"(.*?)(\d*)", name).groups()
-        stem = "block" if name in ("head", "picture") else stem if stem in _RAMPS else "other"
-        kinds.setdefault(stem, []).append(
-            (place if stem == "other" else int(number or 10**9), name)
-        )
-    found = {}
-    for stem, members in kinds.items():
-        ordered = [name for _, name in sorted(members)]
-        found |= zip(ordered, sns.color_palette(_RAMPS[stem], len(ordered) + 2)[1:-1])
-    return found
+        ramp, number = _place_in_ramp(name)
+        ramps.setdefault(ramp, []).append((place if ramp == "other" else number, name))
+    colors = {}
+    for ramp, members in ramps.items():
+        shades = sns.color_palette(_RAMPS[ramp], len(members) + 2)[1:-1]  # neither black nor white
+        for (_, name), shade in zip(sorted(members), shades):
+            colors[name] = shade
+    return colors
 
 
-def theme() -> None:
+def _place_in_ramp(name: str) -> tuple[str, int]:
+    """A layer's ramp and its number there; a layer without a number comes last."""
+    stem, digits = re.fullmatch(r"(.*?)(\d*)", name).groups()
+    if name in ("head", "picture"):
+        stem = "block"
+    ramp = stem if stem in _RAMPS else "other"
+    return ramp, int(digits or 10**9)
+
+
+def palette(name: str = MAGNITUDE) -> list[int]:
+    """256 colours of a colour map as a flat RGB list, for palette images."""
+    colors = mpl.colormaps[name](np.arange(256))[:, :3]
+    return (colors * 255).round().astype(int).flatten().tolist()
+
+
+def set_theme() -> None:
     """Set the study's look for every figure that follows."""
     sns.set_theme(context="notebook", style="ticks", font_scale=0.9)
     mpl.rcParams.update({"figure.dpi": 72, "savefig.dpi": 150, "image.interpolation": "nearest"})
@@ -108,126 +98,7 @@ def theme() -> None:
     mpl.rcParams.update(
         {"figure.constrained_layout.use": True, "svg.hashsalt": "xinc", "svg.fonttype": "none"}
     )
-    if _in_notebook():
+    if in_notebook():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("jpeg", pil_kwargs={"quality": PREVIEW})
-
-
-def save(fig: plt.Figure, name: str, photo: bool = True) -> plt.Figure:
-    """Write ``figures/name.png`` (and ``.svg`` unless it holds photographs or maps); the folder is
-    ``XINC_FIGURES`` if set.
-
-    The PNG has a palette of 128 colours: a quarter of the size, and no difference to the eye. A
-    notebook shows it at half size.
-    """
-    folder, canvas = figures(), FigureCanvasAgg(fig)
-    fig.draw_without_rendering()  # ticks change with the first layout; the second one makes room for them
-    fig.dpi = mpl.rcParams["savefig.dpi"]
-    canvas.draw()  # once: ``savefig`` draws twice, the first time unseen
-    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    picture = drawn.quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=2 if photo else 0)
-    replace_file(folder / f"{name}.png", lambda f: picture.save(f, "PNG", optimize=True))
-    if not photo:
-        fig.set_layout_engine("none")  # all has its place by now
-        FigureCanvasSVG(fig).print_svg(folder / f"{name}.svg", metadata={"Date": None})
-    if _in_notebook():
-        from IPython import display
-
-        preview = io.BytesIO()
-        drawn.resize((drawn.width // 2, drawn.height // 2), Image.Resampling.LANCZOS).save(
-            preview, "JPEG", quality=PREVIEW
-        )
-        display.display(display.Image(preview.getvalue(), format="jpeg"))
-        plt.close(fig)  # or the notebook would draw it once more
-    return fig
-
-
-def _in_notebook() -> bool:
-    return "IPython" in sys.modules and hasattr(sys.modules["IPython"].get_ipython(), "kernel")
-
-
-def image(picture: Tensor, ax: plt.Axes | None = None, title: str = "") -> plt.Axes:
-    """A picture (3, H, W) in [0, 1]."""
-    ax = ax or plt.gca()
-    ax.imshow(picture.clamp(0, 1).permute(1, 2, 0).numpy())
-    return _bare(ax, title)
-
-
-def magnitude(
-    values: Tensor, ax: plt.Axes | None = None, title: str = "", vmax: float | None = None
-) -> plt.Axes:
-    """A map's magnitude |C|, (H, W), from zero to its largest value or ``vmax``."""
-    ax = ax or plt.gca()
-    ax.imshow(values.abs().numpy(), cmap=MAGNITUDE, vmin=0, vmax=vmax)
-    return _bare(ax, title)
-
-
-def _bare(ax: plt.Axes, title: str) -> plt.Axes:
-    ax.set(xticks=[], yticks=[], title=title)
-    sns.despine(ax=ax, left=True, bottom=True)
-    return ax
-
-
-def grid(
-    rows: int,
-    columns: int,
-    size: tuple[int, int] = (128, 256),
-    width: float = 3.2,
-    note: str = OWN_SCALE,
-):
-    """A figure of pictures of (H, W) ``size`` with a note below: (fig, axes (rows, columns))."""
-    theme()
-    height = width * size[0] / size[1] + 0.42
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(columns * width, rows * height + 0.35), squeeze=False
-    )
-    fig.supxlabel(note, fontsize="small", color="0.35")
-    return fig, axes
-
-
-def panels(n: int, across: int, size: tuple[float, float], taller: float = 0.0, **options):
-    """A figure of n charts of (width, height) ``size``, at most so many in a row, ``taller`` by
-    what stands round them: (fig, axes (rows, across)); axes that are left over are empty. options :
-    of ``plt.subplots``."""
-    theme()
-    down = -(-n // across)
-    fig, axes = plt.subplots(
-        down, across, figsize=(across * size[0], down * size[1] + taller), squeeze=False, **options
-    )
-    for ax in axes.flat[n:]:
-        ax.axis("off")
-    return fig, axes
-
-
-def training(histories: dict[str, object], ax: plt.Axes | None = None) -> plt.Axes:
-    """PSNR over epochs, one curve per family and its :class:`~xinc_core.training.History`."""
-    ax = ax or plt.gca()
-    for name, history in histories.items():
-        ax.plot(history["epoch"], history["psnr"], label=name, color=family_color(name))
-    ax.set(xlabel="epochs (of an image: full steps)", ylabel="PSNR of the training batches (dB)")
-    ax.legend(frameon=False)
-    return ax
-
-
-def totals(layers: dict[str, Tensor], ax: plt.Axes | None = None) -> plt.Axes:
-    """How a layer's contribution is spread over its neurons: share held by the largest x of
-    them, a curve per layer.
-    """
-    ax, colors = ax or plt.gca(), layer_colors(layers)
-    for name, values in layers.items():
-        held = values.sort(descending=True).values.cumsum(0) / values.sum()
-        share = np.arange(1, len(held) + 1) / len(held)
-        ax.plot(
-            100 * share, 100 * held.numpy(), label=f"{name} ({len(held):,})", color=colors[name]
-        )
-    ax.plot([0, 100], [0, 100], color="0.7", lw=1, ls=":", label="all alike")
-    ax.set(xlabel="neurons, largest first (%)", ylabel="share of the layer's contribution (%)")
-    ax.legend(frameon=False)
-    return ax
-
-
-def palette(name: str = MAGNITUDE) -> list[int]:
-    """256 colours as a flat RGB list, for palette images."""
-    colors = mpl.colormaps[name](np.arange(256))[:, :3]
-    return (colors * 255).round().astype(int).flatten().tolist()
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": PREVIEW_QUALITY})

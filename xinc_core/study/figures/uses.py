@@ -1,184 +1,203 @@
-"""Figures of the uses: what pruning costs, what a file weighs beside a codec's, which faults are
-found.
+"""Figures of the uses: what removing neurons costs, what a file weighs beside a codec's, which
+faults are found.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 from xinc_core.study.findings.bits import BITS
+from xinc_core.study.findings.faithfulness import REMOVED
 from xinc_core.study.findings.pruning import SHARES, TUNED
-from xinc_core.tracing.rules import RULE_ORDER
+from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER
 
-from . import theme as plots
+from .maps import Stored
+from .pictures import panels
+from .table import as_table
+from .theme import RULE_COLORS, family_color, set_theme
 
-ORDER_STYLES = {
+# Orders of neurons that no rule gives: (grey, line style), along deletion and pruning curves.
+DELETION_STYLES = {
+    "weight norm": ("0.55", "--"),
+    "activation norm": ("0.55", ":"),
+    "random": ("0.8", "-"),
+}
+PRUNING_STYLES = {
     "weight norm": ("0.45", "--"),
     "activation norm": ("0.45", ":"),
     "random": ("0.75", "-"),
 }
-CODEC_STYLES = {"H.264": "s", "JPEG": "^", "WebP": "v"}
+CODEC_MARKERS = {"H.264": "s", "JPEG": "^", "WebP": "v"}
+HOLLOW = dict(ls="", marker="o", mfc="none", ms=5)
 
 
-def pruning(found: dict[str, dict[str, dict]], title: str):
-    """PSNR against the share of neurons removed, least important first: a panel per layer, and one
-    of all layers together.
+def deletion(stored: Stored, family: str) -> plt.Figure:
+    """PSNR against the share of neurons removed, most important first: a panel per layer.
 
-    found : rule → layer → what ``findings.pruning`` stores. Open circles: trained further after
-    pruning.
+    stored : rule → layer → what ``findings.faithfulness`` stores to be drawn.
     """
-    plots.theme()
-    layers, shares = list(next(iter(found.values()))), [0, *(100 * s for s in SHARES)]
-    fig, axes = plt.subplots(
-        1, len(layers), figsize=(2.6 * len(layers), 3.4), sharey=True, squeeze=False
-    )
-    for ax, layer in zip(axes[0], layers):
-        some = {
-            name: values for rules in found.values() for name, values in rules[layer].items()
-        }  # the same under every rule
-        for order, (color, style) in ORDER_STYLES.items():
-            name = order.replace(" ", "_")
-            ax.plot(shares, some[f"{name}_curve"], color=color, ls=style, label=order)
-            if f"{name}_tuned" in some:
-                ax.plot(
-                    100 * np.array(TUNED), some[f"{name}_tuned"], "o", mfc="none", color=color, ms=5
-                )
-        for rule, per_layer in found.items():
-            ax.plot(
-                shares,
-                per_layer[layer]["curve"],
-                color=plots.RULE_COLORS[rule],
-                label=f"totals, {plots.RULE_NAMES[rule]}",
-            )
-            if "tuned" in per_layer[layer]:
-                ax.plot(
-                    100 * np.array(TUNED),
-                    per_layer[layer]["tuned"],
-                    "o",
-                    mfc="none",
-                    color=plots.RULE_COLORS[rule],
-                    ms=5,
-                )
-        ax.set(
-            title="all layers" if layer == title.split(",")[0] else layer,
-            xlabel="neurons removed (%)",
-        )
+    set_theme()
+    first, *_ = stored.values()  # the orders that no rule gives are the same under every rule
+    shares = [0, *(100 * share for share in REMOVED)]
+    size = (2.9 * len(first), 3.3)
+    fig, axes = plt.subplots(1, len(first), figsize=size, sharey=True, squeeze=False)
+    for ax, layer in zip(axes[0], first):
+        for order, (grey, style) in DELETION_STYLES.items():
+            ax.plot(shares, first[layer][order], color=grey, ls=style, label=order)
+        for rule, by_layer in stored.items():
+            label = f"totals, {RULE_NAMES[rule]}"
+            ax.plot(shares, by_layer[layer]["totals"], color=RULE_COLORS[rule], label=label)
+        ax.set(title=f"{family}, {layer}", xlabel="neurons removed (%)")
     axes[0, 0].set_ylabel("PSNR (dB)")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    handles.append(plt.Line2D([], [], color="0.3", marker="o", mfc="none", ls=""))
-    fig.legend(
-        handles,
-        [*names, "tuned afterwards"],
-        loc="outside lower center",
-        ncols=6,
-        frameon=False,
-        fontsize="small",
-    )
+    _legend_below(fig, axes[0, 0], ncols=5)
+    return fig
+
+
+def pruning(stored: Stored, title: str) -> plt.Figure:
+    """PSNR against the share of neurons removed, least important first: a panel per layer, and one
+    of all layers together. Open circles: trained further after pruning.
+
+    Parameters
+    ----------
+    stored
+        rule → layer → what ``findings.pruning`` stores; under the family's name stand all layers.
+    title : str
+        ``family, clip``.
+    """
+    set_theme()
+    family = title.split(",")[0]
+    layers = list(next(iter(stored.values())))
+    size = (2.6 * len(layers), 3.4)
+    fig, axes = plt.subplots(1, len(layers), figsize=size, sharey=True, squeeze=False)
+    for ax, layer in zip(axes[0], layers):
+        _draw_pruning(ax, {rule: by_layer[layer] for rule, by_layer in stored.items()})
+        name = "all layers" if layer == family else layer
+        ax.set(title=name, xlabel="neurons removed (%)")
+    axes[0, 0].set_ylabel("PSNR (dB)")
+    look = dict(color="0.3", marker="o", mfc="none", ls="")
+    tuned = plt.Line2D([], [], label="tuned afterwards", **look)
+    _legend_below(fig, axes[0, 0], ncols=6, more=[tuned])
     fig.suptitle(title, fontsize="medium")
     return fig
 
 
-def bits(found: dict[str, dict[str, dict]], titles: dict[str, str]):
-    """PSNR against bits per weight, the same for every tensor and shared out by contribution;
-    found : panel → rule → stored.
+def _draw_pruning(ax: plt.Axes, by_rule: dict[str, dict]) -> None:
+    """The curves of one layer: in the orders that no rule gives, then in each rule's."""
+    shares = [0, *(100 * share for share in SHARES)]
+    tuned_shares = 100 * np.array(TUNED)
+    everything: dict = {}
+    for values in by_rule.values():
+        everything |= values
+    for order, (grey, style) in PRUNING_STYLES.items():
+        name = order.replace(" ", "_")
+        ax.plot(shares, everything[f"{name}_curve"], color=grey, ls=style, label=order)
+        if f"{name}_tuned" in everything:
+            ax.plot(tuned_shares, everything[f"{name}_tuned"], color=grey, **HOLLOW)
+    for rule, values in by_rule.items():
+        color, label = RULE_COLORS[rule], f"totals, {RULE_NAMES[rule]}"
+        ax.plot(shares, values["curve"], color=color, label=label)
+        if "tuned" in values:
+            ax.plot(tuned_shares, values["tuned"], color=color, **HOLLOW)
+
+
+def bits(stored: dict[str, dict[str, dict]]) -> plt.Figure:
+    """PSNR against bits per weight: the same for every tensor, and shared out by contribution.
+
+    stored : panel's title → rule → what ``findings.bits`` stores of the network.
     """
-    fig, axes = _panels(len(found))
-    for ax, (panel, rules) in zip(axes.flat, found.items()):
-        for number, (rule, told) in enumerate(rules.items()):
-            if not number:
-                ax.plot(BITS, told["equal"], "o-", color="0.3", label="the same for every tensor")
-            ax.plot(
-                BITS,
-                told["guided"],
-                "o--",
-                color=plots.RULE_COLORS[rule],
-                label=f"by the {plots.RULE_NAMES[rule]}",
-            )
-        ax.set(xlabel="bits per weight", title=titles[panel], xticks=BITS)
-    fig.legend(
-        *axes[0, 0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        fontsize="small",
-    )
+    fig, axes = _psnr_panels(len(stored))
+    for ax, (title, by_rule) in zip(axes.flat, stored.items()):
+        first, *_ = by_rule.values()
+        ax.plot(BITS, first["equal"], "o-", color="0.3", label="the same for every tensor")
+        for rule, values in by_rule.items():
+            label = f"by the {RULE_NAMES[rule]}"
+            ax.plot(BITS, values["guided"], "o--", color=RULE_COLORS[rule], label=label)
+        ax.set(xlabel="bits per weight", title=title, xticks=BITS)
+    _legend_below(fig, axes[0, 0], ncols=3)
     return fig
 
 
-def rates(found: dict[str, dict]):
-    """Rate–distortion: bits per pixel of the whole file (log) against PSNR, the network beside
-    codecs; panel → stored.
+def rates(stored: dict[str, dict]) -> plt.Figure:
+    """Rate and distortion: bits per pixel of the whole file, on a log axis, against PSNR, the
+    network beside codecs.
+
+    stored : panel's title, which begins with the family → what ``findings.bits`` stores.
     """
-    fig, axes = _panels(len(found))
-    for ax, (panel, told) in zip(axes.flat, found.items()):
-        color = plots.family_color(panel.split()[0])
-        ax.plot(*told["rates"], "o-", color=color, label="network, 8 to 4 bits")
-        if "rates_pruned" in told:
-            ax.plot(
-                *told["rates_pruned"], "o--", mfc="none", color=color, label="40 % pruned, tuned"
-            )
-        for name, marker in CODEC_STYLES.items():
-            if f"rates_{name}" in told:
-                ax.plot(*told[f"rates_{name}"], f"{marker}-", color="0.4", ms=4, lw=1, label=name)
-        ax.set(xscale="log", xlabel="bits per pixel, every byte counted", title=panel)
+    fig, axes = _psnr_panels(len(stored))
+    for ax, (title, values) in zip(axes.flat, stored.items()):
+        color = family_color(title.split()[0])
+        ax.plot(*values["rates"], "o-", color=color, label="network, 8 to 4 bits")
+        if "rates_pruned" in values:
+            label = "40 % pruned, tuned"
+            ax.plot(*values["rates_pruned"], "o--", mfc="none", color=color, label=label)
+        for codec, marker in CODEC_MARKERS.items():
+            if f"rates_{codec}" in values:
+                rate = values[f"rates_{codec}"]
+                ax.plot(*rate, f"{marker}-", color="0.4", ms=4, lw=1, label=codec)
+        ax.set(xscale="log", xlabel="bits per pixel, every byte counted", title=title)
         ax.legend(frameon=False, fontsize="small", loc="upper left")
     return fig
 
 
-def _panels(n: int):
+def faults(rows: pd.DataFrame | Iterable[dict], clip: str, ax: plt.Axes | None = None) -> plt.Axes:
+    """Share of planted faults whose neuron is among the first ten suspects, by rule, by weight norm
+    and by chance.
+
+    rows : of the findings table.
+    """
+    table = as_table(rows)
+    own = table[table["clip"] == clip]
+    row_of = {(r.family, r.layer, r.rule, r.statistic): r for r in own.itertuples()}
+    counted = own[own.statistic == "fault_top10"]
+    spots = list(dict.fromkeys(zip(counted.family, counted.layer)))
+    if ax is None:
+        set_theme()
+        _, ax = plt.subplots(figsize=(max(0.82 * len(spots), 4) + 2.2, 3.3))
+    for number, rule in enumerate(RULE_ORDER):
+        bars = [row_of[(*spot, rule, "fault_top10")] for spot in spots]
+        x = np.arange(len(spots)) + 0.3 * number - 0.15
+        _draw_bars(ax, x, bars, rule)
+    for statistic, look in (
+        ("norm_fault_top10", dict(marker="_", ms=14, label="weight norm")),
+        ("chance_fault_top10", dict(marker="x", ms=5, label="chance")),
+    ):
+        shares = [100 * row_of[(*spot, "paper", statistic)].value for spot in spots]
+        ax.plot(range(len(spots)), shares, color="0.1", mew=2, ls="", **look)
+    ax.axhline(50, color="0.35", lw=1.2, ls="--", label="threshold")
+    names = [f"{family}\n{layer}" for family, layer in spots]
+    ax.set(xticks=range(len(spots)), xticklabels=names, ylim=(0, 105))
+    ax.set(ylabel="faults found among ten (%)", title=f"Which neuron is broken? · {clip}")
+    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+def _draw_bars(ax: plt.Axes, x: np.ndarray, rows: list, rule: str) -> None:
+    """Bars in percent, with their intervals over fits cut at 0 and 100."""
+    heights = [100 * row.value for row in rows]
+    ax.bar(x, heights, 0.28, color=RULE_COLORS[rule], label=RULE_NAMES[rule])
+    for place, row in zip(x, rows):
+        if not np.isnan(row.low):
+            ends = [max(0, 100 * row.low), min(100, 100 * row.high)]
+            ax.plot([place, place], ends, color="0.2", lw=1.4)
+
+
+def _psnr_panels(n: int) -> tuple[plt.Figure, plt.Axes]:
     """A figure of n panels of PSNR, at most four in a row and as many in each: (fig, axes)."""
-    fig, axes = plots.panels(n, -(-n // -(-n // 4)), (3.6, 3.2))
+    rows = -(-n // 4)
+    fig, axes = panels(n, -(-n // rows), (3.6, 3.2))
     for ax in axes[:, 0]:
         ax.set_ylabel("PSNR (dB)")
     return fig, axes
 
 
-def faults(rows: list[dict], clip: str):
-    """Share of planted faults whose neuron is among the first ten suspects, by rule, by weight
-    norm and by chance.
-    """
-    plots.theme()
-    cell = {
-        (r["family"], r["layer"], r["rule"], r["statistic"]): r for r in rows if r["clip"] == clip
-    }
-    spots = list(dict.fromkeys((k[0], k[1]) for k in cell if k[3] == "fault_top10"))
-    fig, ax = plt.subplots(figsize=(max(0.82 * len(spots), 4) + 2.2, 3.3))
-    for number, rule in enumerate(RULE_ORDER):
-        own = [cell[(*spot, rule, "fault_top10")] for spot in spots]
-        x = np.arange(len(spots)) + 0.3 * number - 0.15
-        ax.bar(
-            x,
-            [100 * float(r["value"]) for r in own],
-            0.28,
-            color=plots.RULE_COLORS[rule],
-            label=plots.RULE_NAMES[rule],
-        )
-        for spot, row in zip(x, own):
-            if row["low"]:
-                ends = [max(0, 100 * float(row["low"])), min(100, 100 * float(row["high"]))]
-                ax.plot([spot, spot], ends, color="0.2", lw=1.4)
-    for name, style, text in (
-        ("norm_fault_top10", "_", "weight norm"),
-        ("chance_fault_top10", "x", "chance"),
-    ):
-        values = [100 * float(cell[(*spot, "paper", name)]["value"]) for spot in spots]
-        ax.plot(
-            range(len(spots)),
-            values,
-            style,
-            color="0.1",
-            ms=14 if style == "_" else 5,
-            mew=2,
-            ls="",
-            label=text,
-        )
-    ax.axhline(50, color="0.35", lw=1.2, ls="--", label="threshold")
-    ax.set(
-        xticks=range(len(spots)),
-        xticklabels=[f"{family}\n{layer}" for family, layer in spots],
-        ylim=(0, 105),
-    )
-    ax.set(ylabel="faults found among ten (%)", title=f"Which neuron is broken? · {clip}")
-    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    return fig
+def _legend_below(fig: plt.Figure, ax: plt.Axes, ncols: int, more: list | None = None) -> None:
+    """One legend for all panels, below them: what ``ax`` names, and ``more``."""
+    handles, names = ax.get_legend_handles_labels()
+    handles = [*handles, *(more or [])]
+    names = [*names, *(handle.get_label() for handle in more or [])]
+    look = dict(frameon=False, fontsize="small")
+    fig.legend(handles, names, loc="outside lower center", ncols=ncols, **look)

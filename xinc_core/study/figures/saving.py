@@ -1,0 +1,106 @@
+"""Figures as files: charts as PNG and SVG, figures that hold photographs or maps as WebP. Full
+colour.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from PIL import Image
+
+from xinc_core.util.paths import figures, replace_file
+
+CHART, PHOTO = ".png", ".webp"  # the ending of a figure's file, by its kind
+WEBP_QUALITY = 95
+PREVIEW_QUALITY = 75  # of JPEG, in which a notebook shows figures: a third of a PNG's bytes
+
+
+def save(figure: plt.Figure | plt.Axes, name: str, photo: bool = True) -> plt.Figure:
+    """Write a figure into the folder of figures, ``XINC_FIGURES`` if set.
+
+    Parameters
+    ----------
+    figure : Figure or Axes
+        Axes stand for the figure that they are in.
+    name : str
+        The file's name without its ending.
+    photo : bool
+        Whether it holds photographs or maps: then it becomes ``name.webp``. A chart becomes
+        ``name.png`` and ``name.svg``.
+
+    Returns
+    -------
+    Figure
+        In a notebook it is also shown, at half size.
+    """
+    fig = figure if isinstance(figure, plt.Figure) else figure.figure
+    drawn = _drawn(fig)
+    if photo:
+        _write_photo(drawn, figures() / f"{name}{PHOTO}")
+    else:
+        _write_chart(drawn, fig, figures() / f"{name}{CHART}")
+    if in_notebook():
+        _preview(drawn)
+        plt.close(fig)  # or the notebook would draw it once more
+    return fig
+
+
+def saved_figures(folder: Path, pattern: str = "*") -> list[Path]:
+    """The figures in a folder whose names without ending match ``pattern``, sorted by name; a
+    chart's SVG is not listed beside its PNG.
+    """
+    files = [file for ending in (CHART, PHOTO) for file in folder.glob(f"{pattern}{ending}")]
+    return sorted(files)
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a notebook's kernel."""
+    return "IPython" in sys.modules and hasattr(sys.modules["IPython"].get_ipython(), "kernel")
+
+
+def _drawn(fig: plt.Figure) -> Image.Image:
+    """The figure's pixels, RGB, at the resolution of saved figures."""
+    canvas = FigureCanvasAgg(fig)
+    # Ticks change with the first layout; the second one makes room for them.
+    fig.draw_without_rendering()
+    fig.dpi = mpl.rcParams["savefig.dpi"]
+    canvas.draw()  # once: ``savefig`` draws twice, the first time unseen
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _write_photo(drawn: Image.Image, path: Path) -> None:
+    """As WebP: without loss or, where that is smaller (noisy maps), with little."""
+    exact = _webp(drawn, lossless=True)
+    # "Sharp" conversion keeps coloured edges, which ordinary 4:2:0 subsampling would blur.
+    lossy = _webp(drawn, quality=WEBP_QUALITY, use_sharp_yuv=True)
+    smaller = min(exact, lossy, key=len)
+    replace_file(path, lambda file: file.write_bytes(smaller))
+
+
+def _webp(drawn: Image.Image, **options) -> bytes:
+    stream = io.BytesIO()
+    drawn.save(stream, "WEBP", method=4, **options)
+    return stream.getvalue()
+
+
+def _write_chart(drawn: Image.Image, fig: plt.Figure, path: Path) -> None:
+    replace_file(path, lambda file: drawn.save(file, "PNG", optimize=True))
+    fig.set_layout_engine("none")  # everything has its place by now
+    FigureCanvasSVG(fig).print_svg(path.with_suffix(".svg"), metadata={"Date": None})
+
+
+def _preview(drawn: Image.Image) -> None:
+    """Show the figure in the notebook, at half its size."""
+    from IPython import display
+
+    half = drawn.resize((drawn.width // 2, drawn.height // 2), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    half.save(stream, "JPEG", quality=PREVIEW_QUALITY)
+    display.display(display.Image(stream.getvalue(), format="jpeg"))
