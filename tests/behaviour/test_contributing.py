@@ -93,7 +93,7 @@ def test_a_notebook_is_begun(monkeypatch, tmp_path):
     assert "".join(cells[0]["source"]).startswith("# 14 · Do contributions gather")
     sources = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
     run("\n".join(sources), path.name)
-    assert (tmp_path / "14_borders.png").is_file()
+    assert (tmp_path / "14_borders.webp").is_file()
 
 
 def test_a_figure_is_drawn_and_saved(monkeypatch, tmp_path):

@@ -239,9 +239,10 @@ def test_every_finding_has_its_conditions_in_words_and_every_verdict_its_meaning
 
 
 def test_every_figure_of_the_series_has_a_caption():
+    from xinc_core.study.figures import saved_figures
     from xinc_core.util.paths import checkout
 
-    for file in (checkout() / "figures").glob("[0-9]*.png"):
+    for file in saved_figures(checkout() / "figures", "[0-9]*"):
         if file.name[:2] != "12":
             assert (
                 words.is_judged(file.stem) or len(words.caption(file.stem, "courtyard").split()) > 8

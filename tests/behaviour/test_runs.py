@@ -191,7 +191,7 @@ def test_a_run_leaves_clip_networks_notebooks_tables_and_a_report(done):
     } <= names
     assert {
         "notebooks/00_start_here.ipynb",
-        "figures/00_start_here.png",
+        "figures/00_start_here.webp",
         "findings.csv",
         "report.html",
         "run.json",

@@ -7,7 +7,7 @@ import torch
 import xinc_core as xc
 from xinc_core.cli import words as cli
 from xinc_core.study.answers import table as findings
-from xinc_core.study.explorer.explorer import painters
+from xinc_core.study.explorer import painters
 from xinc_core.study.findings import laws
 from xinc_core.study.series import notebooks as study
 
@@ -110,7 +110,7 @@ def test_a_notebook_runs_headless_with_parameters(tmp_path):
         progress=False,
     )
     assert table == tmp_path / "figures" / "findings.csv"
-    assert (tmp_path / "figures" / "00_start_here.png").exists()
+    assert (tmp_path / "figures" / "00_start_here.webp").exists()
     assert "bunny" in (tmp_path / "out" / "00_start_here.ipynb").read_text()
 
 

@@ -18,9 +18,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 from PIL import Image
 
 from xinc_core.cli import words as cli
+from xinc_core.study import figures
 from xinc_core.study.answers import verdicts
 from xinc_core.study.answers.over_clips import (
     ALL,
@@ -30,7 +32,6 @@ from xinc_core.study.answers.over_clips import (
     over_videos,
 )
 from xinc_core.study.answers.table import COLUMNS
-from xinc_core.study.figures import theme as plots
 from xinc_core.study.findings import distributed
 from xinc_core.study.measuring import store
 from xinc_core.study.series import plans, runs, summary, sweep
@@ -191,7 +192,7 @@ def swept(films, tmp_path_factory):
     out = tmp_path_factory.mktemp("sweeps") / "out"
     obstacles = [
         out / "hill/models/ffn-hill-s10.fit.pt",
-        out / "walk-2/figures/00_start_here.png",
+        out / "walk-2/figures/00_start_here.webp",
     ]  # folders in a file's place
     for obstacle in obstacles:
         obstacle.mkdir(parents=True)
@@ -559,20 +560,17 @@ def test_a_law_holds_where_it_holds_in_all_videos():
 
 
 def test_the_figure_stacks_as_many_videos_as_there_are():
-    from xinc_core.study.figures import charts
-
     counted = {
         ("distributed", f, r): {"reproduced": 3, "partly": 1}
         for f in ("ffn", "nerv")
         for r in ("paper", "first_order")
     }
     counted["motion_dominates", "nerv", "paper"] = {"not reproduced": 4}
-    fig = charts.across_videos(counted, 4)
+    fig = figures.across_videos(counted, 4)
     assert len(fig.axes) == 4
     widths = {tuple(p.get_facecolor()): p.get_width() for p in fig.axes[0].patches if p.get_width()}
     colors = {
-        tuple(plots.mpl.colors.to_rgba(plots.VERDICT_COLORS[w])): n
-        for w, n in (("reproduced", 3), ("partly", 1))
+        tuple(to_rgba(figures.VERDICT_COLORS[w])): n for w, n in (("reproduced", 3), ("partly", 1))
     }
     assert widths == colors
 

@@ -14,8 +14,7 @@ from xinc_core.fitting import check_clip, refine
 from xinc_core.models import FFN, NeRV, identity, render
 from xinc_core.storage import compressed as packing
 from xinc_core.storage import packed, unpacked
-from xinc_core.study.figures import diagnosis
-from xinc_core.study.findings import bits, faults, pruning
+from xinc_core.study.findings import bits, diagnosis, faults, pruning
 from xinc_core.study.statistics.ranks import rank_correlation
 from xinc_core.study.statistics.scene import Scene
 
@@ -341,7 +340,7 @@ def test_without_a_fault_nobody_is_found():
 
 def looked_at(model, clip):
     canvas = xc.trace(model, 0, "first_order")
-    return {maps.name: diagnosis.looked_at(maps, clip.frames[0] - canvas.image) for maps in canvas}
+    return {maps.name: diagnosis.layer_sums(maps, clip.frames[0] - canvas.image) for maps in canvas}
 
 
 def test_idle_neurons_are_counted(clip):
@@ -351,9 +350,10 @@ def test_idle_neurons_are_counted(clip):
     model.linears[1].weight[60:63] = model.linears[1].weight[59]  # … and four units that are one
     model.linears[1].bias[60:63] = model.linears[1].bias[59]
     weight[:, 60:63] = weight[:, 59:60]
-    looked, dead, twins = diagnosis.idle(looked_at(model, clip)["layer3"])
+    looked, dead, twins = diagnosis.idle_neurons(looked_at(model, clip)["layer3"])
     assert looked == 104 and dead >= 5 and twins >= 4
-    assert diagnosis.idle(looked_at(xc.load_model("ffn-courtyard"), clip)["layer3"])[1] < dead
+    sound = looked_at(xc.load_model("ffn-courtyard"), clip)["layer3"]
+    assert diagnosis.idle_neurons(sound).without_effect < dead
 
 
 def test_a_neuron_that_harms_is_named_with_what_its_removal_gains(clip):
@@ -361,7 +361,7 @@ def test_a_neuron_that_harms_is_named_with_what_its_removal_gains(clip):
     before = xc.evaluate(model, clip)
     model.linears[2].weight[:, 33] += 0.3
     canvas = xc.trace(model, 0, "first_order")
-    (layer, neuron, gain), *_ = diagnosis.harmful(
+    (layer, neuron, gain), *_ = diagnosis.harmful_neurons(
         canvas, clip.frames[0] - canvas.image, looked_at(model, clip), 3
     )
     assert (layer, neuron) == ("layer3", 33) and gain > 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 
-from xinc_core.study.figures import theme as plots
+from xinc_core.study import figures
 
 WHOLE = ("totals and heatmap", "four partitions", "fluctuation")
 LINES = {"block1": "-", "block3": "--"}
@@ -39,7 +39,7 @@ def layers(rows: list[dict]) -> plt.Figure:
     """Seconds of each layer as multiples of writing its maps once: a panel per statistic, a
     colour per rule.
     """
-    plots.theme()
+    figures.set_theme()
     names = list(dict.fromkeys((r["family"], r["layer"]) for r in rows))
     fig, axes = plt.subplots(1, len(WHOLE), figsize=(4.2 * len(WHOLE), 3.8), sharey=True)
     for ax, statistic in zip(axes, WHOLE):
@@ -50,8 +50,8 @@ def layers(rows: list[dict]) -> plt.Figure:
                 places,
                 [r["times_write"] for r in own],
                 "o",
-                color=plots.RULE_COLORS[rule],
-                label=plots.RULE_NAMES[rule],
+                color=figures.RULE_COLORS[rule],
+                label=figures.RULE_NAMES[rule],
             )
         ax.axhline(1, color="0.35", lw=1.5, ls="--", label="writing the maps once")
         ax.set(
@@ -68,14 +68,14 @@ def layers(rows: list[dict]) -> plt.Figure:
         "Time for all neurons of a layer, against the time that writing their maps would take",
         fontsize="medium",
     )
-    return plots.save(fig, "bench_layers")
+    return figures.save(fig, "bench_layers", photo=False)
 
 
 def growth(by_size: list[dict], by_parameters: list[dict]) -> plt.Figure:
     """Seconds and memory of totals and heatmap against the picture's pixels, and against the
     network's parameters.
     """
-    plots.theme()
+    figures.set_theme()
     fig, axes = plt.subplots(2, 2, figsize=(9.5, 6.8), sharey="row")
     across = (
         (by_size, "pixels", "pixels of the picture"),
@@ -84,12 +84,12 @@ def growth(by_size: list[dict], by_parameters: list[dict]) -> plt.Figure:
     for column, (rows, x, label) in enumerate(across):
         for rule, layer in dict.fromkeys((r["rule"], r["layer"]) for r in rows):
             own = [r for r in rows if (r["rule"], r["layer"]) == (rule, layer)]
-            look = dict(color=plots.RULE_COLORS[rule], ls=LINES.get(layer, ":"), marker="o", ms=4)
+            look = dict(color=figures.RULE_COLORS[rule], ls=LINES.get(layer, ":"), marker="o", ms=4)
             for ax, y in zip(axes[:, column], ("seconds", "peak_mb")):
                 ax.plot(
                     [r[x] for r in own],
                     [r[y] for r in own],
-                    label=f"{plots.RULE_NAMES[rule]}, {layer}",
+                    label=f"{figures.RULE_NAMES[rule]}, {layer}",
                     **look,
                 )
         axes[1, column].axhline(1024, color="0.35", lw=1.5, ls=":")
@@ -115,4 +115,4 @@ def growth(by_size: list[dict], by_parameters: list[dict]) -> plt.Figure:
         "memory above trace()"
     )
     fig.suptitle(title, fontsize="medium")
-    return plots.save(fig, "bench_growth")
+    return figures.save(fig, "bench_growth", photo=False)

@@ -82,7 +82,8 @@ def test_growth_training_captum_goals_and_figures(layers, tmp_path):
     table = goals(layers, by_size, trained)
     assert len(table) == 15 and all(isinstance(row["met"], bool) for row in table)
     drawing.layers(layers), drawing.growth(by_size, by_parameters)
-    assert {p.name for p in tmp_path.iterdir()} == {"bench_layers.png", "bench_growth.png"}
+    drawn = {f"bench_{name}.{kind}" for name in ("layers", "growth") for kind in ("png", "svg")}
+    assert {p.name for p in tmp_path.iterdir()} == drawn
 
 
 def test_goals_tell_met_from_not_met(layers):

@@ -9,18 +9,7 @@ from __future__ import annotations
 import ipywidgets
 from torch import nn
 
-from xinc_core.clips.clip import Clip
-from xinc_core.study.findings import (
-    distributed,
-    edges,
-    faithfulness,
-    faults,
-    groups,
-    motion,
-    objects,
-    pruning,
-    selectivity,
-)
+from xinc_core.clips import Clip
 from xinc_core.study.findings.browsing import (
     BrowserSpec,
     Choice,
@@ -30,23 +19,13 @@ from xinc_core.study.findings.browsing import (
     Picture,
     Slider,
 )
+from xinc_core.study.findings.registry import FINDINGS
 
 from .png import overlay_png, palette_png, rgb_png
 from .widgets import caption_html, enlargement, rule_buttons, wide
 
 LABEL_WIDTH = 80  # pixels
-_FINDINGS = (
-    distributed,
-    edges,
-    selectivity,
-    objects,
-    motion,
-    groups,
-    faithfulness,
-    pruning,
-    faults,
-)
-VIEWS = {finding.BROWSER.title: finding.BROWSER for finding in _FINDINGS}
+VIEWS = {one.browser.title: one.browser for one in FINDINGS if one.browser is not None}
 
 
 def browse(model: nn.Module, clip: Clip, view: str, **start) -> Browser:

@@ -12,8 +12,8 @@ import ipywidgets
 import torch
 from torch import Tensor, nn
 
-from xinc_core.clips.clip import Clip
-from xinc_core.fitting.quality import check_clip
+from xinc_core.clips import Clip
+from xinc_core.fitting import check_clip
 from xinc_core.models import render
 from xinc_core.study.findings.browsing import sheet
 from xinc_core.tracing.canvas import Canvas, trace

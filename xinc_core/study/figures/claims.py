@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from xinc_core.study.answers.table import FINDINGS, STATISTICS
-from xinc_core.study.findings.claims import Claim, Condition
+from xinc_core.study.answers.table import ALL_LAYERS, statistics
+from xinc_core.study.findings.claims import UNTRAINED, Claim, Condition
 from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER
 
 from .pictures import panels
-from .table import as_table
 from .theme import RULE_COLORS
 
 LAYER_WIDTH = 0.42  # inches that a layer takes along the axis
@@ -25,7 +23,7 @@ APART = 0.7  # between families along the axis, in layers
 RULE_OFFSETS = {rule: 0.24 * i - 0.12 for i, rule in enumerate(RULE_ORDER)}  # in layers
 
 
-def judged(rows: pd.DataFrame | Iterable[dict], claim: Claim, clip: str) -> plt.Figure:
+def judged(table: pd.DataFrame, claim: Claim, clip: str) -> plt.Figure:
     """What decides a claim on one clip: a panel per condition, families and layers along, a colour
     per rule, intervals over fits.
 
@@ -34,15 +32,14 @@ def judged(rows: pd.DataFrame | Iterable[dict], claim: Claim, clip: str) -> plt.
 
     Parameters
     ----------
-    rows
-        Of the findings table.
+    table : DataFrame
+        The findings table.
     claim : Claim
         One of a finding's claims.
     clip : str
         The clip's name.
     """
-    table = as_table(rows)
-    own = table[(table.finding == claim.finding) & (table["clip"] == clip)]
+    own = table[(table.finding == claim.name) & (table["clip"] == clip)]
     measured = Measured(own[own.rule.isin(RULE_COLORS)])
     conditions = [c for c in claim.conditions if measured.layers(c.statistic)]
     most = max(len(measured.layers(c.statistic)) for c in conditions)
@@ -58,7 +55,7 @@ def judged(rows: pd.DataFrame | Iterable[dict], claim: Claim, clip: str) -> plt.
         frameon=False,
         fontsize="small",
     )
-    fig.suptitle(f"{FINDINGS[claim.finding].capitalize()}? · {clip}", fontsize="medium")
+    fig.suptitle(f"{claim.text.capitalize()}? · {clip}", fontsize="medium")
     return fig
 
 
@@ -87,7 +84,7 @@ class Measured:
 
     def layers(self, statistic: str) -> list[tuple[str, str]]:
         """The (family, layer) in which a statistic was measured, in the table's order."""
-        rows = self.rows[(self.rows.statistic == statistic) & (self.rows.layer != "all")]
+        rows = self.rows[(self.rows.statistic == statistic) & (self.rows.layer != ALL_LAYERS)]
         return list(dict.fromkeys(zip(rows.family, rows.layer)))
 
     def points(self, places: dict[tuple[str, str], float], rule: str, statistic: str) -> list:
@@ -121,7 +118,7 @@ def _draw_condition(ax: plt.Axes, condition: Condition, measured: Measured, widt
     low, high = _draw_untrained(ax, places, condition.statistic, measured)
     ax.set(xlim=(-0.6, max(places.values()) + 0.6), ylim=(low, high + 0.03 * (high - low)))
     _name_layers(ax, places)
-    ax.set_ylabel(textwrap.fill(STATISTICS[condition.statistic], 34), fontsize="small")
+    ax.set_ylabel(textwrap.fill(statistics()[condition.statistic], 34), fontsize="small")
     sign = "above" if condition.above else "below"
     title = f"holds {sign}: {_threshold_name(condition)}"
     ax.set_title(textwrap.fill(title, int(10.5 * width)), fontsize="small")
@@ -143,7 +140,7 @@ def _draw_untrained(
     """
     low, high = ax.get_ylim()
     for rule in RULE_ORDER:
-        points = measured.points(places, rule, f"untrained_{statistic}")
+        points = measured.points(places, rule, f"{UNTRAINED}{statistic}")
         x, y = _xy(points)
         lowest, highest = 1.5 * low - 0.5 * high, 1.5 * high - 0.5 * low
         near = [value for value in y if lowest < value < highest]
@@ -167,9 +164,9 @@ def _threshold_name(condition: Condition) -> str:
     """What the statistic is compared with, in words."""
     if not isinstance(condition.against, str):
         return f"{condition.against:g}"
-    statistic = condition.against.removeprefix("untrained_")
-    name = STATISTICS.get(statistic, statistic)
-    return f"untrained: {name}" if condition.against.startswith("untrained_") else name
+    statistic = condition.against.removeprefix(UNTRAINED)
+    name = statistics().get(statistic, statistic)
+    return f"untrained: {name}" if condition.against.startswith(UNTRAINED) else name
 
 
 def _legend() -> list[plt.Line2D]:

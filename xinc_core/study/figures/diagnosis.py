@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from xinc_core.clips.clip import Clip
+from xinc_core.clips import Clip
 from xinc_core.study.findings.diagnosis import IdleNeurons, Weaknesses, find_weaknesses
 
 from .pictures import magnitude

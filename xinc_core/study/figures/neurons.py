@@ -10,7 +10,7 @@ import seaborn as sns
 import torch
 from torch import Tensor, nn
 
-from xinc_core.clips.clip import Clip
+from xinc_core.clips import Clip
 from xinc_core.study.findings.objects import over_time
 from xinc_core.study.statistics.ranks import rank_correlation
 from xinc_core.study.statistics.scene import Scene

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,7 +10,6 @@ from xinc_core.study.statistics.scene import Scene
 from xinc_core.tracing.rules import RULE_NAMES
 
 from .pictures import grid, image, panels, regions
-from .table import as_table
 from .theme import PARTITION_COLORS
 
 TITLES = {
@@ -39,11 +36,10 @@ def partition_sheet(scene: Scene, frame: int) -> plt.Figure:
     return fig
 
 
-def shapley(rows: pd.DataFrame | Iterable[dict], clip: str) -> plt.Figure:
+def shapley(table: pd.DataFrame, clip: str) -> plt.Figure:
     """Shapley shares of the joint explained variance as stacked bars: per family a panel, per
     layer a bar for each rule.
     """
-    table = as_table(rows)
     own = table[table["clip"] == clip]
     value = own.set_index(["family", "layer", "rule", "statistic"])["value"]
     value = value[~value.index.duplicated(keep="last")].to_dict()

@@ -15,7 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from PIL import Image
 
-from xinc_core.util.paths import figures, replace_file
+from xinc_core.util.files import replace_file
+from xinc_core.util.paths import figures
 
 CHART, PHOTO = ".png", ".webp"  # the ending of a figure's file, by its kind
 WEBP_QUALITY = 95

@@ -4,20 +4,17 @@ faults are found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from xinc_core.study.findings.bits import BITS
 from xinc_core.study.findings.faithfulness import REMOVED
-from xinc_core.study.findings.pruning import SHARES, TUNED
+from xinc_core.study.findings.pruning import SHARES, TUNED_SHARES
 from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER
 
 from .maps import Stored
 from .pictures import panels
-from .table import as_table
 from .theme import RULE_COLORS, family_color, set_theme
 
 # Orders of neurons that no rule gives: (grey, line style), along deletion and pruning curves.
@@ -88,7 +85,7 @@ def pruning(stored: Stored, title: str) -> plt.Figure:
 def _draw_pruning(ax: plt.Axes, by_rule: dict[str, dict]) -> None:
     """The curves of one layer: in the orders that no rule gives, then in each rule's."""
     shares = [0, *(100 * share for share in SHARES)]
-    tuned_shares = 100 * np.array(TUNED)
+    tuned_shares = 100 * np.array(TUNED_SHARES)
     everything: dict = {}
     for values in by_rule.values():
         everything |= values
@@ -143,13 +140,12 @@ def rates(stored: dict[str, dict]) -> plt.Figure:
     return fig
 
 
-def faults(rows: pd.DataFrame | Iterable[dict], clip: str, ax: plt.Axes | None = None) -> plt.Axes:
+def faults(table: pd.DataFrame, clip: str, ax: plt.Axes | None = None) -> plt.Axes:
     """Share of planted faults whose neuron is among the first ten suspects, by rule, by weight norm
     and by chance.
 
-    rows : of the findings table.
+    table : the findings table.
     """
-    table = as_table(rows)
     own = table[table["clip"] == clip]
     row_of = {(r.family, r.layer, r.rule, r.statistic): r for r in own.itertuples()}
     counted = own[own.statistic == "fault_top10"]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from xinc_core.study.answers.table import FINDINGS, where_it_holds
+from xinc_core.study.answers.table import verdicts_over_layers, where_it_holds
+from xinc_core.study.findings.registry import claims as all_claims
 from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER
 
-from .table import as_table
 from .theme import VERDICT_COLORS, set_theme
 
 DARK = ("reproduced", "not reproduced")  # boxes with white letters
@@ -21,16 +20,18 @@ BOX = 0.94  # width of a cell's boxes together; a cell is one wide and one high
 BOX_HEIGHT = 0.9
 
 
-def verdicts(rows: pd.DataFrame | Iterable[dict]) -> plt.Figure:
-    """The verdicts as a picture: findings down, families and rules across, a box per clip; beside
-    them, where each finding holds.
+def verdicts(table: pd.DataFrame) -> plt.Figure:
+    """The verdicts as a picture: claims down, families and rules across, a box per clip; beside
+    them, where each claim holds.
+
+    table : the findings table.
     """
     set_theme()
-    table = as_table(rows)
-    own = table[(table.layer == "all") & table.rule.isin(RULE_NAMES)]
+    own = verdicts_over_layers(table)
+    own = own[own.rule.isin(RULE_NAMES)]
     clips = list(dict.fromkeys(own["clip"]))
     columns = [(family, rule) for family in dict.fromkeys(own.family) for rule in RULE_ORDER]
-    claims = [finding for finding in FINDINGS if (own.finding == finding).any()]
+    claims = [name for name in all_claims() if (own.finding == name).any()]
     size = (3.4 + 1.3 * (len(columns) + 2), 0.5 * len(claims) + 1.7)
     fig, ax = plt.subplots(figsize=size)
     for y, claim in enumerate(claims):
@@ -65,8 +66,8 @@ def _draw_cell(ax: plt.Axes, x: int, y: int, verdict_of: dict[str, str], named: 
 
 
 def _draw_where(ax: plt.Axes, own: pd.DataFrame, claims: list[str], x: int) -> None:
-    """From column ``x`` on, per rule: the families in which a finding holds."""
-    where = where_it_holds(own.to_dict("records"))
+    """From column ``x`` on, per rule: the families in which a claim holds."""
+    where = where_it_holds(own)
     for y, claim in enumerate(claims):
         for i, rule in enumerate(RULE_ORDER):
             text = textwrap.fill(where.get((claim, rule), "–"), 20)
@@ -79,7 +80,7 @@ def _label(ax: plt.Axes, columns: list[tuple[str, str]], claims: list[str]) -> N
     names += [f"holds for\n{RULE_NAMES[rule]}" for rule in RULE_ORDER]
     ax.set(xlim=(0, len(names)), ylim=(len(claims), 0))
     ax.set_xticks(np.arange(len(names)) + BOX / 2, names, fontsize=8)
-    sentences = [FINDINGS[claim] for claim in claims]
+    sentences = [all_claims()[claim].text for claim in claims]
     ax.set_yticks(np.arange(len(claims)) + BOX_HEIGHT / 2, sentences, fontsize=9)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
@@ -94,22 +95,22 @@ def _legend() -> list[plt.Rectangle]:
 
 
 def across_videos(counted: dict[tuple[str, str, str], dict[str, int]], n_videos: int) -> plt.Figure:
-    """How many videos say what of each claim: findings down, a panel per family and rule, stacked
+    """How many videos say what of each claim: claims down, a panel per family and rule, stacked
     bars.
 
-    counted : (finding, family, rule) → verdict → number of videos.
+    counted : (claim, family, rule) → verdict → number of videos.
     """
     set_theme()
     rules = list(RULE_NAMES)
     columns = sorted({key[1:] for key in counted}, key=lambda c: (c[0], rules.index(c[1])))
-    claims = [finding for finding in FINDINGS if any(key[0] == finding for key in counted)]
+    claims = [name for name in all_claims() if any(key[0] == name for key in counted)]
     size = (2.6 + 1.35 * len(columns), 1.5 + 0.38 * len(claims))
     fig, axes = plt.subplots(1, len(columns), figsize=size, sharey=True, squeeze=False)
     for ax, (family, rule) in zip(axes[0], columns):
         cells = [counted.get((claim, family, rule), {}) for claim in claims]
         _stack(ax, cells, n_videos)
         ax.set_title(f"{family}\n{RULE_NAMES[rule].removesuffix(' rule')}", fontsize=8)
-    sentences = [textwrap.fill(FINDINGS[claim], 34) for claim in claims]
+    sentences = [textwrap.fill(all_claims()[claim].text, 34) for claim in claims]
     axes[0, 0].set_yticks(range(len(claims)), sentences, fontsize=8)
     fig.supxlabel("videos", fontsize=8)
     fig.legend(

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xinc_core.clips.clip import Clip
+from xinc_core.clips import Clip
 from xinc_core.editing.sampling import sample_layer
-from xinc_core.fitting.quality import check_clip, psnr
+from xinc_core.fitting import check_clip, psnr
 from xinc_core.models import render
 from xinc_core.study.statistics.partitions import Partition, grid_cells, instances
 from xinc_core.tracing.canvas import Canvas, trace

@@ -203,7 +203,7 @@ def execute_for(notebook: Notebook, target: Path, parameters: dict, clip: str, k
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(
-                r"(\]\(\.\./figures/\w+?)_(courtyard)(\.png\))", rf"\1_{clip}\3", cell.source
+                r"(\]\(\.\./figures/\w+?)_(courtyard)(\.(?:png|webp)\))", rf"\1_{clip}\3", cell.source
             )
             if "shipped" in cell.metadata.get("tags", []):
                 cell.source = f"What {clip} says stands above; what the shipped clips say, in the project's own notebooks."

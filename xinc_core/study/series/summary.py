@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from xinc_core.clips.clip import Clip
+from xinc_core.clips import Clip
 from xinc_core.study.answers.over_clips import (
     ENOUGH,
     VIDEO_COLUMNS,
@@ -17,8 +17,7 @@ from xinc_core.study.answers.over_clips import (
     over_videos,
 )
 from xinc_core.study.answers.table import FINDINGS, read_rows, write_rows
-from xinc_core.study.figures import charts
-from xinc_core.study.figures import theme as plots
+from xinc_core.study import figures
 from xinc_core.study.measuring import results
 from xinc_core.tracing.rules import RULE_ORDER
 from xinc_core.util.files import replace_file
@@ -82,8 +81,8 @@ def summarise(out: Path, videos: Sequence[str]) -> None:
     _save(out / "findings.csv", over)
     if each:
         with environment(XINC_FIGURES=str(out / "figures")):
-            plots.save(
-                charts.across_videos(counts(each), len(videos)), "findings_over_videos", photo=False
+            figures.save(
+                figures.across_videos(counts(each), len(videos)), "findings_over_videos", photo=False
             )
     replace_file(out / "summary.txt", lambda f: f.write_text(told(videos, each, over)))
 
@@ -102,7 +101,7 @@ def told(videos: Sequence[str], each: list[dict], over: list[dict]) -> str:
     for finding, family, rule in sorted(found, key=lambda key: list(FINDINGS).index(key[0])):
         cell = found[finding, family, rule]
         words = ", ".join(
-            f"{word} in {cell[word]}" for word in plots.VERDICT_COLORS if word in cell
+            f"{word} in {cell[word]}" for word in figures.VERDICT_COLORS if word in cell
         )
         over_all = judged.get((finding, family, rule))
         lines.append(

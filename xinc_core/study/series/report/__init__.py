@@ -14,6 +14,7 @@ from xinc_core.clips import CLIP_FILE, Clip, load_clip
 from xinc_core.editing.sampling import CHANNELS, CHANNELS_OF_HUGE, LARGE_NEURONS
 from xinc_core.storage import model_name, read_header
 from xinc_core.study.answers.table import FINDINGS, STATISTICS, notebook_tables, read_rows
+from xinc_core.study.figures import saved_figures
 from xinc_core.study.figures import theme as plots
 from xinc_core.study.series.notebooks import SERIES
 from xinc_core.study.series.plans import PROFILES
@@ -182,7 +183,7 @@ def _sections(folder: Path, rows: list[dict], clip: str) -> list[dict]:
     rows that decide.
     """
     files = [
-        f for f in sorted(folder.glob("[0-9][0-9]_*.png")) if f.name[:2] not in WITHOUT_FIGURES
+        f for f in saved_figures(folder, "[0-9][0-9]_*") if f.name[:2] not in WITHOUT_FIGURES
     ]
     packed = pictures.figures(files, FIGURES) if files else {}
     out = []

@@ -83,7 +83,7 @@ def sprites(
 
 
 def figures(files: list[Path], budget: int) -> dict[Path, dict]:
-    """The figures of a study, PNG by path, as they go into the page: address, and width and height
+    """The figures of a study, PNG or WebP by path, as they go into the page: address, and width and height
     in CSS pixels.
 
     A chart whose SVG is small is taken from there; everything else becomes WebP, narrower until all
