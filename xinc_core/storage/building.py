@@ -46,10 +46,10 @@ def configuration(kind: type[nn.Module], values: dict, path: Path):
 
 
 def fits_type(value, wanted: str) -> bool:
-    """Whether a value is of a field's type, written as in the code: "int", "tuple[int, ...]", …
+    """Whether a value is of a field's type, which is written as in the code.
 
-    Whole numbers must be able to count something. Types that are not numbers are left to the
-    family.
+    For example "int" or "tuple[int, ...]". Whole numbers must be able to count something. Types
+    that are not numbers are left to the family.
     """
     if wanted == "int":
         return _is_count(value)

@@ -59,24 +59,12 @@ def fit_and_save(
     path = Path(path)
     target = mirror(clip) if mirrored else clip
     state = path.with_suffix(".fit.pt")
+    settings = dict(frame=frame, seed=seed, epochs=epochs, lr=lr, device=device, progress=progress)
     try:
-        model, history = fit(
-            family,
-            target,
-            frame,
-            seed,
-            epochs,
-            lr,
-            device,
-            checkpoint=state,
-            progress=progress,
-            **options,
-        )
+        model, history = fit(family, target, checkpoint=state, **settings, **options)
     except DivergenceError as error:
         rescued = Path(rescue) if rescue else path.with_suffix(".diverged.safetensors")
-        rescued.parent.mkdir(parents=True, exist_ok=True)
-        save_model(error.model.cpu(), rescued, clip=clip.name, seed=seed)
-        error.history.to_csv(rescued.with_suffix(".history.csv"))
+        _save_last_good(error, rescued, clip, seed)
         state.unlink(missing_ok=True)
         raise RuntimeError(f"{error} They are in {str(rescued)!r}.") from None
     model = model.cpu()
@@ -96,6 +84,13 @@ def fit_and_save(
     history.to_csv(path.with_suffix(".history.csv"))
     state.unlink(missing_ok=True)
     return psnr, history
+
+
+def _save_last_good(error: DivergenceError, path: Path, clip: Clip, seed: int) -> None:
+    """Save what a fit that fell apart has left: its last good weights, and its history."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_model(error.model.cpu(), path, clip=clip.name, seed=seed)
+    error.history.to_csv(path.with_suffix(".history.csv"))
 
 
 def mirror(clip: Clip) -> Clip:

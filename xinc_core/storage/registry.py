@@ -10,7 +10,7 @@ from .headers import PLAIN, read_header
 
 
 def list_models() -> dict[str, dict]:
-    """Names of the models that are known, each with its header: family, clip, psnr, …
+    """Names of the models that are known, each with its header: family, clip, psnr and so on.
 
     They are the shipped ones (where the shipped data are here) and, in a study of your own, the
     run's.

@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 
 def progress_bar(*args, disable: bool = False, **options) -> tqdm:
-    """tqdm's bar, with its arguments; none where ``TQDM_DISABLE`` is set.
+    """A bar of tqdm, with its arguments; none where ``TQDM_DISABLE`` is set.
 
     tqdm's own bar for notebooks does not heed that variable.
     """
