@@ -16,8 +16,9 @@ from chromium import chromium
 import xinc_core as xc
 from xinc_core.clips import Clip, save_clip
 from xinc_core.models import FFN, NeRV
-from xinc_core.study.answers.table import COLUMNS, FINDINGS
-from xinc_core.study.series.report import MOST, pictures, player, words, write_report
+from xinc_core.study.answers.table import COLUMNS, findings_table
+from xinc_core.study.findings.registry import claims
+from xinc_core.study.series.report import MOST, pictures, player, tables, words, write_report
 from xinc_core.tracing.rules import RULE_ORDER
 
 NAME = "<b>&'x'"
@@ -34,8 +35,8 @@ def row(finding, family, layer, rule, verdict, statistic="effective_neurons", cl
         clip=clip,
     )
     return (
-        dict.fromkeys(COLUMNS, "")
-        | dict(seed="all", value="0.5", low="-0.1", high="0.6", n_units="2")
+        dict.fromkeys(COLUMNS)
+        | dict(seed="all", value=0.5, low=-0.1, high=0.6, n_units=2)
         | known
         | rest
     )
@@ -206,12 +207,9 @@ def test_the_page_is_light(page, capsys):
 
 def test_what_is_said_follows_from_the_verdicts():
     def said(*verdicts):
-        found = words.verdicts(
-            [
-                row("distributed", "nerv", "all", r, v)
-                for r, v in zip(("paper", "first_order"), verdicts)
-            ]
-        )
+        rules = ("paper", "first_order")
+        rows = [row("distributed", "nerv", "all", r, v) for r, v in zip(rules, verdicts)]
+        found = tables.clips_verdicts(findings_table(rows))
         (group,) = [text for text, findings in words.lead(found, NAME) if findings]
         ((_, kind, ((_, note),)),) = words.by_family(found, NAME)["nerv"]
         return group, kind, note
@@ -232,9 +230,10 @@ def test_what_is_said_follows_from_the_verdicts():
 def test_every_finding_has_its_conditions_in_words_and_every_verdict_its_meaning():
     from xinc_core.study.figures.theme import VERDICT_COLORS
 
-    assert set(words.CLAIMS) == set(FINDINGS) - {"decomposition"}
-    for claim in words.CLAIMS.values():
-        assert all(len(text.split()) > 3 for text in words.conditions(claim, set(claim.statistics)))
+    for name, claim in claims().items():
+        said = words.conditions(claim, set(claim.statistics))
+        assert all(len(text.split()) > 3 for text in said)
+        assert bool(said) is (name != "decomposition"), "a law has no conditions"
     assert set(words.MEANINGS) == set(VERDICT_COLORS) <= set(words.KINDS)
 
 

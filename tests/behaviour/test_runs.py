@@ -19,8 +19,8 @@ from PIL import Image
 import xinc_core as xc
 from xinc_core import clips
 from xinc_core.cli import words as cli
-from xinc_core.study.series import notebooks as study
-from xinc_core.study.series import plans, runs
+from xinc_core.study.series import executing, plans, runs
+from xinc_core.util.files import locked
 from xinc_core.util.paths import environment
 
 SMALL = ["--size", "32x48", "--epochs", "2", "--notebooks", "00"]
@@ -209,7 +209,7 @@ def test_a_run_leaves_clip_networks_notebooks_tables_and_a_report(done):
 
 def test_what_is_done_is_not_done_again(done, film, monkeypatch, capsys):
     monkeypatch.setattr(runs, "fit_and_save", None)
-    monkeypatch.setattr(study, "_execute", None)
+    monkeypatch.setattr(executing, "execute", None)
     before = {p: p.stat().st_mtime_ns for p in done.rglob("*.safetensors")}
     assert (
         run(
@@ -236,7 +236,7 @@ def test_a_folder_holds_one_clip(done, film, capsys):
 
 
 def test_two_runs_do_not_share_a_folder(done, film, capsys):
-    with runs._locked(done):
+    with locked(done / ".lock"):
         code, _, error = run(capsys, "study", film, "--out", done, "--seeds", "1", *SMALL)
     assert code == 2 and "another run is at work" in error
     assert (

@@ -9,7 +9,9 @@ from xinc_core.cli import words as cli
 from xinc_core.study.answers import table as findings
 from xinc_core.study.explorer import painters
 from xinc_core.study.findings import laws
-from xinc_core.study.series import notebooks as study
+from xinc_core.study.series import executing
+from xinc_core.study.series.notebooks import SERIES
+from xinc_core.study.series.shipped import run_study
 
 
 def run(capsys, *words):
@@ -102,14 +104,15 @@ def test_help_has_examples(capsys):
 
 
 def test_a_notebook_runs_headless_with_parameters(tmp_path):
-    table = study.run_study(
+    done = run_study(
         ["00"],
         tmp_path / "out",
         tmp_path / "figures",
         {"clip": "bunny", "frame": 3},
         progress=False,
     )
-    assert table == tmp_path / "figures" / "findings.csv"
+    assert done.comparison is None
+    assert done.table == tmp_path / "figures" / "findings.csv"
     assert (tmp_path / "figures" / "00_start_here.webp").exists()
     assert "bunny" in (tmp_path / "out" / "00_start_here.ipynb").read_text()
 
@@ -118,19 +121,17 @@ def test_a_notebook_run_headless_holds_no_progress_bar(tmp_path, monkeypatch):
     """However slow the machine: what is stored must not depend on it."""
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     bar = nbformat.v4.new_code_cell(
-        "from xinc_core.progress import progress_bar\nprint(sum(progress_bar(range(4))))"
+        "from xinc_core.util.progress import progress_bar\nprint(sum(progress_bar(range(4))))"
     )
     nbformat.write(nbformat.v4.new_notebook(cells=[bar]), tmp_path / "bar.ipynb")
-    study._execute(study.SERIES[0], tmp_path / "bar.ipynb", tmp_path / "done.ipynb", {}, tmp_path)
+    executing.execute(SERIES[0], tmp_path / "bar.ipynb", tmp_path / "done.ipynb", {}, tmp_path)
     book = nbformat.read(tmp_path / "done.ipynb", as_version=4)
     assert [o.text for o in book.cells[0].outputs] == ["6\n"] and "widgets" not in book.metadata
 
 
 def test_a_failing_notebook_is_named(tmp_path):
     with pytest.raises(RuntimeError, match="00_start_here failed in cell .*no clip"):
-        study.run_study(
-            ["00"], tmp_path, tmp_path / "figures", {"clip": "no-such-clip"}, progress=False
-        )
+        run_study(["00"], tmp_path, tmp_path / "figures", {"clip": "no-such-clip"}, progress=False)
 
 
 def test_the_laws_hold_and_notice_a_broken_map(network):

@@ -3,7 +3,6 @@ over videos.
 """
 
 import csv
-import importlib
 import json
 import os
 import re
@@ -31,13 +30,15 @@ from xinc_core.study.answers.over_clips import (
     laws_over_videos,
     over_videos,
 )
-from xinc_core.study.answers.table import COLUMNS
+from xinc_core.study.answers.table import COLUMNS, findings_table
 from xinc_core.study.findings import distributed
+from xinc_core.study.findings.registry import measured_in
 from xinc_core.study.measuring import store
-from xinc_core.study.series import plans, runs, summary, sweep
+from xinc_core.study.series import folder, plans, runs, steps, sweep
+from xinc_core.study.series.notebooks import SERIES
 from xinc_core.study.statistics import intervals
 from xinc_core.util.files import locked
-from xinc_core.util.paths import checkout, environment, import_folder, notebooks_folder
+from xinc_core.util.paths import environment, import_folder, notebooks_folder
 
 SMALL = [
     "--seeds",
@@ -166,18 +167,25 @@ def test_a_clip_keeps_its_folder_in_whatever_order_it_comes(films, tmp_path):
         sweep._plans([str(films[0])], tmp_path, dict(options, size=(48, 48)), held)
 
 
-def test_every_rule_says_its_threads_and_memory():
-    rules = re.split(r"^rule ", (notebooks_folder() / "Snakefile").read_text(), flags=re.M)[1:]
-    assert [r.split(":")[0] for r in rules] == [
-        "all",
-        "clip",
-        "fit",
-        "trace",
-        "notebook",
-        "report",
-        "summary",
-    ]
-    assert all("threads:" in r and "mem_mb=" in r and "log:" in r for r in rules[1:])
+def test_every_step_says_its_threads_memory_and_log(films, tmp_path):
+    made = plans.plan(str(films[0]), tmp_path, families=["ffn"], notebooks=["00", "12"])
+    listed = [*steps.steps_of(made, in_sweep=True), steps.summary_of(["walk"])]
+    assert {step.kind for step in listed} == set(steps.StepKind)
+    assert all(step.threads == 1 and step.memory_mb >= 1000 and step.log for step in listed)
+    rule = (notebooks_folder() / "Snakefile").read_text().rpartition("    rule:")[2]
+    assert all(word in rule for word in ("threads:", "mem_mb=", "said="))
+
+
+def test_a_step_comes_after_all_that_it_needs(films, tmp_path):
+    made = plans.plan(str(films[0]), tmp_path, families=["ffn"], notebooks=["00", "03", "12"])
+    there = set()
+    for step in steps.steps_of(made, in_sweep=True):
+        assert there.issuperset(step.inputs), step
+        there.update(step.outputs)
+    last = steps.steps_of(made)[-2]
+    assert "notebooks/.03_distributed.done" in last.inputs, "12 reads the tables of the others"
+    alone = [step for step in steps.steps_of(made, True) if step.kind is not steps.StepKind.TRACE]
+    assert [step.label for step in alone] == [step.label for step in steps.steps_of(made)]
 
 
 # Carried out --------------------------------------------------------------------------------------
@@ -325,8 +333,8 @@ def test_a_video_of_a_sweep_is_a_run_folder(swept, films, capfd, monkeypatch, tm
         "fit ffn, seed 1, mirrored",
         "03_distributed",
     }
-    monkey.setattr(runs, "fit", None)
-    monkey.setattr("xinc_core.study.series.notebooks._execute", None)
+    monkey.setattr(runs, "fit_and_save", None)
+    monkey.setattr("xinc_core.study.series.executing.execute", None)
     small = SMALL[: SMALL.index("--cores")]
     assert cli.main(["study", str(films[1]), "--out", str(run), *small]) == 0, (
         capfd.readouterr().err
@@ -387,13 +395,13 @@ def test_a_sweep_at_work_is_alone_in_its_folder(swept, films, capfd):
 
 def test_steps_share_a_run_folder_that_a_whole_run_has_alone(films, tmp_path):
     made = plans.plan(str(films[0]), tmp_path / "run")
-    with runs.at_work(made, shared=True), runs.at_work(made, shared=True):
-        with pytest.raises(ValueError, match="another run is at work"), runs.at_work(made):
+    with folder.at_work(made, shared=True), folder.at_work(made, shared=True):
+        with pytest.raises(ValueError, match="another run is at work"), folder.at_work(made):
             pass
     with (
-        runs.at_work(made),
+        folder.at_work(made),
         pytest.raises(ValueError, match="another run is at work"),
-        runs.at_work(made, shared=True),
+        folder.at_work(made, shared=True),
     ):
         pass
 
@@ -406,22 +414,20 @@ def test_steps_share_a_run_folder_that_a_whole_run_has_alone(films, tmp_path):
 def test_two_that_store_at_once_lose_nothing_and_would_without_the_lock(
     guarded, tmp_path, monkeypatch
 ):
-    slow = store._written
-    monkeypatch.setattr(store, "_written", lambda entries: time.sleep(0.3) or slow(entries))
+    slow = store.written
+    monkeypatch.setattr(store, "written", lambda entries: time.sleep(0.3) or slow(entries))
     if not guarded:
         monkeypatch.setattr(store, "locked", lambda path: nullcontext())
-    with environment(XINC_RESULTS=str(tmp_path)):
-        both = [
-            threading.Thread(
-                target=store.remembered,
-                args=("f", "c", str(n), dict(n=n), lambda n=n: {"layer": {"x": float(n)}}),
-            )
-            for n in range(2)
-        ]
-        for thread in both:
-            thread.start()
-        for thread in both:
-            thread.join()
+
+    def remember(number):
+        address = store.Address("f", "c", str(number), dict(n=number))
+        store.Store(tmp_path).remember(address, lambda: {"layer": {"x": float(number)}})
+
+    both = [threading.Thread(target=remember, args=(number,)) for number in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
     assert len(json.loads((tmp_path / "f-c.json").read_text())) == (2 if guarded else 1)
 
 
@@ -467,15 +473,18 @@ def measured(n_videos, seeds=(1, 10), spread=0.02, level=0.4, seed=0):
 
 
 def row_of(rows, **about):
-    (found,) = [r for r in rows if all(r[k] == v for k, v in about.items())]
-    return found
+    found = rows
+    for column, value in about.items():
+        found = found[found[column] == value]
+    (row,) = found.to_dict("records")
+    return row
 
 
 def test_a_video_counts_once_by_its_mean_over_seeds():
     """Literally: frames first, then seeds, then the interval over videos."""
     table = measured(7)
     row = row_of(
-        over_videos(table, distributed),
+        over_videos(table, [distributed.FINDING]),
         layer="block1",
         statistic="effective_neurons",
         finding="distributed",
@@ -502,7 +511,7 @@ def test_a_video_counts_once_by_its_mean_over_seeds():
     [(6, 0.4, "reproduced"), (5, 0.4, ""), (6, 0.1, "not reproduced"), (6, 0.25, "undecided")],
 )
 def test_claims_are_judged_over_videos_from_six_on(n_videos, level, verdict):
-    rows = over_videos(measured(n_videos, level=level, spread=0.02), distributed)
+    rows = over_videos(measured(n_videos, level=level, spread=0.02), [distributed.FINDING])
     assert row_of(rows, finding="distributed", layer="all", family="nerv")["verdict"] == verdict
 
 
@@ -516,12 +525,13 @@ def test_one_seed_and_frame_per_video_is_judged_as_so_many_seeds_of_one_clip():
             table[(table.family == "planted") & (table["clip"] == "v0")].assign(clip="one"),
         ]
     )
-    want, got = verdicts.judge(alone, distributed), over_videos(table, distributed)
-    for a, b in zip(want, got, strict=True):
-        same = ("finding", "family", "layer", "rule", "statistic", "verdict", "holds")
-        assert [a.get(k) for k in same] == [b.get(k) for k in same] and a["value"] == pytest.approx(
-            b["value"]
-        )
+    want, got = (
+        verdicts.judge(alone, [distributed.FINDING]),
+        over_videos(table, [distributed.FINDING]),
+    )
+    same = ["finding", "family", "layer", "rule", "statistic", "verdict", "holds"]
+    pd.testing.assert_frame_equal(want[same], got[same])
+    pd.testing.assert_series_equal(want["value"], got["value"])
 
 
 def test_a_planted_trial_that_fails_in_one_video_takes_the_verdict():
@@ -534,9 +544,12 @@ def test_a_planted_trial_that_fails_in_one_video_takes_the_verdict():
     )
     table.loc[broken, "value"] = 0.0
     assert (
-        row_of(over_videos(table, distributed), finding="distributed", layer="all", family="nerv")[
-            "verdict"
-        ]
+        row_of(
+            over_videos(table, [distributed.FINDING]),
+            finding="distributed",
+            layer="all",
+            family="nerv",
+        )["verdict"]
         == "no verdict"
     )
 
@@ -548,15 +561,17 @@ def test_a_law_holds_where_it_holds_in_all_videos():
         layer="layer1",
         rule="paper",
         statistic="completeness_error_below",
-        value="1e-05",
+        value=1e-05,
     )
-    rows = [about | dict(clip=f"v{n}", holds="True", verdict="reproduced") for n in range(6)]
-    assert laws_over_videos(rows)[0]["verdict"] == "reproduced" and counts(rows) == {
-        ("decomposition", "ffn", "paper"): {"reproduced": 6}
-    }
-    rows[2] |= dict(holds="False", verdict="not reproduced")
-    assert laws_over_videos(rows)[0]["verdict"] == "not reproduced"
-    assert "verdict" not in laws_over_videos(rows[:5])[0]
+    rows = [about | dict(clip=f"v{n}", holds=True, verdict="reproduced") for n in range(6)]
+    table = findings_table(rows)
+    (over,) = laws_over_videos(table).to_dict("records")
+    assert over["verdict"] == "reproduced"
+    assert counts(table) == {("decomposition", "ffn", "paper"): {"reproduced": 6}}
+    rows[2] |= dict(holds=False, verdict="not reproduced")
+    table = findings_table(rows)
+    assert list(laws_over_videos(table).verdict) == ["not reproduced"]
+    assert list(laws_over_videos(table[:5]).verdict) == [""]
 
 
 def test_the_figure_stacks_as_many_videos_as_there_are():
@@ -569,31 +584,16 @@ def test_the_figure_stacks_as_many_videos_as_there_are():
     fig = figures.across_videos(counted, 4)
     assert len(fig.axes) == 4
     widths = {tuple(p.get_facecolor()): p.get_width() for p in fig.axes[0].patches if p.get_width()}
-    colors = {
-        tuple(to_rgba(figures.VERDICT_COLORS[w])): n for w, n in (("reproduced", 3), ("partly", 1))
-    }
+    colors = {to_rgba(figures.VERDICT_COLORS[w]): n for w, n in (("reproduced", 3), ("partly", 1))}
     assert widths == colors
 
 
 def test_the_summary_measures_what_the_notebooks_measure():
-    for number, modules in summary.MEASURED.items():
-        judged = [
-            name
-            for name in modules
-            if hasattr(importlib.import_module(f"xinc_core.study.findings.{name}"), "CLAIMS")
-        ]
-        (path,) = (checkout() / "notebooks").glob(f"{number}_*.ipynb")
-        code = "\n".join(
-            "".join(c["source"])
-            for c in json.loads(path.read_text())["cells"]
-            if c["cell_type"] == "code"
-        )
-        (asked,) = re.findall(r"results\.measure\(\[?([\w, ]+?)\]?, clips", code)
-        (claimed,) = re.findall(r"verdicts\.judge\(table, ([\w, ]+)\)", code)
-        assert tuple(asked.split(", ")) == modules and claimed.split(", ") == judged, number
-    measuring = {
-        p.name[:2]
-        for p in (checkout() / "notebooks").glob("*.ipynb")
-        if "results.measure(" in p.read_text()
-    }
-    assert measuring == set(summary.MEASURED)
+    """A notebook names the findings that the registry says it measures, and no other."""
+    for notebook in SERIES:
+        cells = json.loads(notebook.path.read_text())["cells"]
+        code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+        named = [f.name for f in measured_in(notebook.number)]
+        assert bool(named) is ("measure(" in code), notebook.name
+        for name in named:
+            assert re.search(rf"\b{name}\b", code), (notebook.name, name)

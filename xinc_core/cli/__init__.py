@@ -1,7 +1,7 @@
-"""The ``xinc`` command: its words (``words``) and what they do (``commands``).
+"""The ``xinc`` command: a file per subcommand with its words and what it does.
 
-What lives here: parsing, and one short function per subcommand. What does not: anything that a
-program would call.
+What lives here: parsing (``parsing``), all subcommands together (``words``), and one short function
+per subcommand. What does not: anything that a program would call.
 """
 
 from .words import main

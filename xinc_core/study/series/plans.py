@@ -1,5 +1,6 @@
-"""What a study of your own clip will do: its plan, with estimates of time and disk, before
-anything is written.
+"""What a study of your own clip will do: decided before anything is written.
+
+The steps of a plan, with estimates of time and disk, are listed in ``steps``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import NamedTuple
 
 from xinc_core.clips import frames_of, list_clips, video_of
 from xinc_core.models import family as family_class
@@ -21,10 +23,23 @@ from .notebooks import chosen_notebooks
 
 @dataclass(frozen=True)
 class Profile:
-    """How thorough a study is. most_frames : of the clip; per_second : at most so many of them;
-    epochs : of video networks;
-    measured : frames of the first seed on which findings are measured; notebooks : the first so
-    many of the series."""
+    """How thorough a study is.
+
+    Attributes
+    ----------
+    most_frames : int or None
+        At most so many frames of the clip; None for all.
+    per_second : float or None
+        At most so many of them from a second of the clip; None for all.
+    epochs : int
+        Of video networks; image networks take 10/3 as many full-image steps.
+    seeds : tuple of int
+        Fits per family.
+    measured : int
+        Frames of the first seed on which findings are measured.
+    notebooks : int
+        The first so many of the series.
+    """
 
     most_frames: int | None
     per_second: float | None
@@ -38,19 +53,43 @@ PROFILES = {
     "quick": Profile(32, 5.0, 150, (1, 10), 3, 10),
     "full": Profile(None, None, 300, (1, 10, 20, 30, 40), 8, 13),
 }
-# Seconds of a frame and epoch at 128×256 on two CPU cores, for estimates.
-SECONDS_PER_FRAME = {"ffn": 0.065, "siren": 0.065, "nerv": 0.019, "hnerv": 0.05}
-SECONDS_OF_OTHERS = 0.019
 WOULD_ADD = (
-    "--profile full takes every frame, trains for twice as long, fits five seeds instead of two (intervals become narrow enough "
-    "for verdicts), measures the first seed on eight frames instead of three, and adds notebooks 10 to 12"
+    "--profile full takes every frame, trains for twice as long, fits five seeds instead of two "
+    "(intervals become narrow enough for verdicts), measures the first seed on eight frames "
+    "instead of three, and adds notebooks 10 to 12"
 )
+EPOCHS_OF_VIDEO = 300  # in the recipes; image networks' steps are scaled from it
+
+
+class Fit(NamedTuple):
+    """One network of a study."""
+
+    family: str
+    seed: int
+    mirrored: bool  # fitted to the mirrored frame: the twin of an image network
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a study will do: made by :func:`plan`, carried out by
-    :func:`~xinc_core.runs.carry_out`.
+    :func:`~xinc_core.study.series.runs.carry_out`.
+
+    Attributes
+    ----------
+    source : str
+        The clip, as it was named.
+    out : Path
+        The run's folder.
+    name : str
+        The clip's name in that folder.
+    frames : (start, stop or None, step)
+        Which frames are taken; ``n_frames`` of them.
+    size : (H, W) or None
+        To which frames are scaled; None for the usual size.
+    epochs : dict of family to int
+        Epochs of a video network, full-image steps of an image network.
+    notebooks : tuple of str
+        Names, in the order of the series.
     """
 
     source: str
@@ -67,51 +106,41 @@ class Plan:
     device: str
     notebooks: tuple[str, ...]
 
-    def fits(self) -> Iterator[tuple[str, int, bool]]:
-        """(family, seed, mirrored) of every network; image networks have a twin fitted to the
-        mirrored frame.
-        """
+    def fits(self) -> Iterator[Fit]:
+        """Every network; image networks have a twin fitted to the mirrored frame."""
         for family in self.families:
             for seed in self.seeds:
-                yield family, seed, False
+                yield Fit(family, seed, False)
                 if not family_class(family).for_video:
-                    yield family, seed, True
+                    yield Fit(family, seed, True)
 
     def model_path(self, family: str, seed: int, mirrored: bool) -> Path:
         """Where a network is kept."""
-        return (
-            self.out
-            / "models"
-            / f"{model_name(family, self.name, seed)}{'-flip' if mirrored else ''}.safetensors"
-        )
+        name = model_name(family, self.name, seed)
+        if mirrored:
+            name += "-flip"
+        return self.out / "models" / f"{name}.safetensors"
 
     @property
     def command(self) -> str:
         """The command line that asks for this plan."""
-        words = ["xinc", "study", self.source, "--out", str(self.out), "--profile", self.profile]
         start, stop, step = self.frames
-        words += [
-            "--frames",
-            f"{start}:{'' if stop is None else stop}:{step}",
-            "--families",
-            *self.families,
-        ]
-        words += [
-            "--seeds",
-            *map(str, self.seeds),
-            "--epochs",
-            *(f"{f}={n}" for f, n in self.epochs.items()),
-        ]
-        words += ["--size", "x".join(map(str, self.size))] if self.size else []
-        words += ["--masks", self.masks] if self.masks else []
-        usual = _series(self.families, None, PROFILES[self.profile])
-        words += (
-            ["--notebooks", *(name[:2] for name in self.notebooks)]
-            if self.notebooks != usual
-            else []
-        )
-        words += ["--device", self.device] if self.device != "cpu" else []
-        return " ".join(f'"{w}"' if " " in w else w for w in words)
+        stop = "" if stop is None else stop
+        epochs = [f"{family}={number}" for family, number in self.epochs.items()]
+        words = ["xinc", "study", self.source, "--out", str(self.out), "--profile", self.profile]
+        words += ["--frames", f"{start}:{stop}:{step}"]
+        words += ["--families", *self.families]
+        words += ["--seeds", *map(str, self.seeds)]
+        words += ["--epochs", *epochs]
+        if self.size:
+            words += ["--size", "x".join(map(str, self.size))]
+        if self.masks:
+            words += ["--masks", self.masks]
+        if self.notebooks != _series(self.families, None, PROFILES[self.profile]):
+            words += ["--notebooks", *(name[:2] for name in self.notebooks)]
+        if self.device != "cpu":
+            words += ["--device", self.device]
+        return " ".join(f'"{word}"' if " " in word else word for word in words)
 
 
 def plan(
@@ -137,10 +166,25 @@ def plan(
     out : path, optional
         The run's folder; by default ``runs/NAME``.
     profile : {"quick", "full"}
-        What is not said otherwise. quick: at most 32 frames, at most 5 a second, from the start.
-    epochs : int or dict of family to int
+        Whatever the other parameters leave open. quick: at most 32 frames, at most 5 a second,
+        from the start.
+    families : list of str, optional
+        By default NeRV and FFN; of one frame FFN.
+    seeds : list of int, optional
+        One fit per family and seed.
+    epochs : int or dict of family to int, optional
         A number is of video networks, and image networks take 10/3 as many full-image steps, as in
         the recipes (300, 1,000).
+    size : (H, W), optional
+        By default the short side has 128 pixels, and the aspect is kept.
+    frames : slice, optional
+        Which frames of the clip.
+    masks : str, optional
+        A COCO-panoptic folder, or a folder of label images.
+    device : str
+        Where networks are fitted.
+    notebooks : list of str, optional
+        By number or name.
 
     Raises
     ------
@@ -149,41 +193,72 @@ def plan(
     """
     chosen, name = PROFILES[profile], _slug(source)
     taken = frames or _spread(source, chosen)
-    n = len(range(*taken.indices(frames_of(source)[0])))
-    if n == 0:
-        raise ValueError(
-            f"no frames of {source!r} lie in {taken.start or 0}:{taken.stop or ''}:{taken.step or 1}"
-        )
+    n = _count(source, taken)
     families = tuple(families or (("nerv", "ffn") if n > 1 else ("ffn",)))
-    if n == 1 and any(family_class(f).for_video for f in families):
+    _check_families(source, n, families)
+    trained = _trained(families, epochs, chosen.epochs)
+    if min(trained.values()) < 1 or (seeds and len(set(seeds)) != len(seeds)):
         raise ValueError(
-            f"{source!r} gives one frame: that takes image networks (--families ffn), not {', '.join(families)}"
-        )
-    for family in epochs if isinstance(epochs, dict) else ():
-        if family not in families:
-            raise ValueError(unknown("family of this study", family, families))
-    trained = {
-        family: _epochs(family, epochs or chosen.epochs, chosen.epochs) for family in families
-    }
-    if min(trained.values()) < 1 or len(set(seeds or [0])) != len(seeds or [0]):
-        raise ValueError(
-            f"a study takes at least one epoch and seeds that differ, not epochs={epochs}, seeds={seeds}"
+            "a study takes at least one epoch and seeds that differ, "
+            f"not epochs={epochs}, seeds={seeds}"
         )
     return Plan(
-        source,
-        Path(out or Path("runs") / name),
-        name,
-        (taken.start or 0, taken.stop, taken.step or 1),
-        n,
-        size,
-        masks,
-        families,
-        tuple(seeds or chosen.seeds),
-        trained,
-        profile,
-        device,
-        _series(families, notebooks, chosen),
+        source=source,
+        out=Path(out or Path("runs") / name),
+        name=name,
+        frames=(taken.start or 0, taken.stop, taken.step or 1),
+        n_frames=n,
+        size=size,
+        masks=masks,
+        families=families,
+        seeds=tuple(seeds or chosen.seeds),
+        epochs=trained,
+        profile=profile,
+        device=device,
+        notebooks=_series(families, notebooks, chosen),
     )
+
+
+def _count(source: str, taken: slice) -> int:
+    """How many frames of the clip are taken."""
+    in_clip, _ = frames_of(source)
+    n = len(range(*taken.indices(in_clip)))
+    if n == 0:
+        span = f"{taken.start or 0}:{taken.stop or ''}:{taken.step or 1}"
+        raise ValueError(f"no frames of {source!r} lie in {span}")
+    return n
+
+
+def _check_families(source: str, n_frames: int, families: Sequence[str]) -> None:
+    """Refuse video networks for a single frame."""
+    if n_frames == 1 and any(family_class(family).for_video for family in families):
+        raise ValueError(
+            f"{source!r} gives one frame: that takes image networks (--families ffn), "
+            f"not {', '.join(families)}"
+        )
+
+
+def _trained(
+    families: Sequence[str], asked: int | dict[str, int] | None, usual: int
+) -> dict[str, int]:
+    """Epochs of each family: those named for it, else from one number for all.
+
+    An image network takes as many full-image steps as its recipe has per 300 epochs.
+    """
+    named = asked if isinstance(asked, dict) else {}
+    base = asked if isinstance(asked, int) else usual
+    for family in named:
+        if family not in families:
+            raise ValueError(unknown("family of this study", family, families))
+    trained = {}
+    for family in families:
+        if family in named:
+            trained[family] = named[family]
+        elif family_class(family).for_video:
+            trained[family] = base
+        else:
+            trained[family] = round(base * recipe(family).epochs / EPOCHS_OF_VIDEO)
+    return trained
 
 
 def _series(families: Sequence[str], names: list[str] | None, profile: Profile) -> tuple[str, ...]:
@@ -191,24 +266,18 @@ def _series(families: Sequence[str], names: list[str] | None, profile: Profile) 
     where there is none.
     """
     series = chosen_notebooks(names) if names else chosen_notebooks(None)[: profile.notebooks]
-    video = any(family_class(f).for_video for f in families)
+    video = any(family_class(family).for_video for family in families)
     return tuple(book.name for book in series if video or not book.needs_video)
-
-
-def _epochs(family: str, asked: int | dict[str, int], usual: int) -> int:
-    """Epochs of a video network, full-image steps of an image network."""
-    kind = family_class(family)
-    number = asked.get(family) if isinstance(asked, dict) else None
-    if number is not None:
-        return number
-    base = usual if isinstance(asked, dict) else asked
-    return base if kind.for_video else round(base * recipe(family).epochs / 300)
 
 
 def _slug(source: str) -> str:
     """A name for the clip, from its file's or its dataset's; not that of a shipped clip."""
-    found = video_of(source)
-    text = f"{found[0].partition('-')[0]}-{found[2]}" if found else Path(source).stem
+    dataset = video_of(source)
+    if dataset:
+        kind, _, video = dataset
+        text = f"{kind.partition('-')[0]}-{video}"
+    else:
+        text = Path(source).stem
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "clip"
     return f"my-{name}" if name in list_clips() else name
 
@@ -225,57 +294,3 @@ def _spread(source: str, profile: Profile) -> slice:
     sparse = ceil(n / profile.most_frames)  # as far apart as the whole clip would need
     step = max(1, min(sparse, round(fps / profile.per_second)))
     return slice(0, min(n, profile.most_frames * step), step)
-
-
-def described(plan: Plan) -> str:
-    """The plan in words, with estimates of time on two CPU cores and of disk."""
-    steps = estimates(plan)
-    lines = [
-        f"{plan.source}: {plan.n_frames} frames ({plan.frames[0]}:{plan.frames[1] or ''}:{plan.frames[2]}), into {plan.out}"
-    ]
-    lines += [
-        f"  {'done' if done else f'{seconds / 60:5.1f} min'}  {what}"
-        for what, seconds, done in steps
-    ]
-    left = sum(seconds for _, seconds, done in steps if not done)
-    lines += [
-        f"about {left / 60:.0f} minutes on two CPU cores, about {disk_mb(plan):.0f} MB on disk"
-    ]
-    return "\n".join(lines + ([WOULD_ADD] if plan.profile == "quick" else []))
-
-
-def disk_mb(plan: Plan) -> float:
-    """About how much a study leaves on the disk, in MB."""
-    return (
-        sum(4.0 if family_class(f).for_video else 0.3 for f, _, _ in plan.fits())
-        + 0.1 * plan.n_frames
-        + 25
-    )
-
-
-def fit_name(family: str, seed: int, mirrored: bool) -> str:
-    """A fit in words."""
-    return f"fit {family}, seed {seed}" + (", mirrored" if mirrored else "")
-
-
-def estimates(plan: Plan) -> list[tuple[str, float, bool]]:
-    """(step, seconds, whether it is done already) for every fit and notebook."""
-    pixels = (plan.size[0] * plan.size[1] if plan.size else 128 * 224) / (128 * 256)
-    found, measured = [], PROFILES[plan.profile].measured
-    for family, seed, mirrored in plan.fits():
-        per_epoch = SECONDS_PER_FRAME.get(family, SECONDS_OF_OTHERS) * (
-            plan.n_frames if family_class(family).for_video else 1
-        )
-        what = f"{fit_name(family, seed, mirrored)}: {plan.epochs[family]:,} epochs"
-        found.append(
-            (
-                what,
-                per_epoch * plan.epochs[family] * pixels,
-                plan.model_path(family, seed, mirrored).exists(),
-            )
-        )
-    videos = sum(family_class(f).for_video for f in plan.families)
-    units = videos * (measured + len(plan.seeds)) + len(plan.families)
-    for notebook in chosen_notebooks(list(plan.notebooks)):
-        found.append((notebook.name, (8 + notebook.cost * units) * max(pixels, 0.3), False))
-    return found

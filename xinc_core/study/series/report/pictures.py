@@ -15,7 +15,10 @@ from PIL import Image
 QUALITY = 72  # of WebP, for sprites and photographs
 SPRITE_PIXELS = 4_000_000  # in one sequence: a browser keeps eight of them unpacked
 SMALL_SVG = 120_000  # bytes up to which a chart goes in as it is
-DPI = 150  # of the study's PNG figures
+DPI = 150  # of the study's figures
+CSS_DPI = 96
+WIDTHS = (2000, 1500, 1100, 800, 560, 380, 240)  # pixels; the first at which all fit is taken
+CHART_WIDTH = 1100  # pixels from which on a chart may be as large as SMALL_SVG
 
 
 def uri(data: bytes, kind: str) -> str:
@@ -55,13 +58,14 @@ def sprite(frames: np.ndarray, cell: tuple[int, int]) -> bytes:
     frames : uint8 (T, h, w) or (T, h, w, 3); cell : (h, w) in the sprite, smaller where bytes must
     be saved.
     """
-    across, (h, w) = columns(len(frames), cell), cell
-    sheet = np.zeros((ceil(len(frames) / across) * h, across * w, *frames.shape[3:]), np.uint8)
-    for k, frame in enumerate(frames):
-        top, left = k // across * h, k % across * w
-        sheet[top : top + h, left : left + w] = Image.fromarray(frame).resize(
-            (w, h), Image.Resampling.BOX
-        )
+    h, w = cell
+    across = columns(len(frames), cell)
+    down = ceil(len(frames) / across)
+    sheet = np.zeros((down * h, across * w, *frames.shape[3:]), np.uint8)
+    for number, frame in enumerate(frames):
+        top, left = number // across * h, number % across * w
+        small = Image.fromarray(frame).resize((w, h), Image.Resampling.BOX)
+        sheet[top : top + h, left : left + w] = small
     return webp(sheet)
 
 
@@ -83,30 +87,32 @@ def sprites(
 
 
 def figures(files: list[Path], budget: int) -> dict[Path, dict]:
-    """The figures of a study, PNG or WebP by path, as they go into the page: address, and width and height
+    """The figures of a study, by path, as they go into the page: address, and width and height
     in CSS pixels.
 
     A chart whose SVG is small is taken from there; everything else becomes WebP, narrower until all
     fit the budget.
     """
-    for widest in (2000, 1500, 1100, 800, 560, 380, 240):
-        found = {file: _figure(file, widest) for file in files}
-        if sum(len(f["uri"]) for f in found.values()) <= budget:
+    packed: dict[Path, dict] = {}
+    for widest in WIDTHS:
+        packed = {file: _figure(file, widest) for file in files}
+        if sum(len(figure["uri"]) for figure in packed.values()) <= budget:
             break
-    return found
+    return packed
 
 
 def _figure(file: Path, widest: int) -> dict:
+    """A figure's address, and its width and height in CSS pixels."""
+    chart = file.with_suffix(".svg")
     with Image.open(file) as image:
         width, height = image.size
-        shown = dict(width=round(width * 96 / DPI), height=round(height * 96 / DPI))
-        chart = file.with_suffix(".svg")
-        if chart.is_file() and chart.stat().st_size <= SMALL_SVG * min(1.0, widest / 1100):
-            return shown | dict(uri=uri(chart.read_bytes(), "image/svg+xml"))
+        size = dict(width=round(width * CSS_DPI / DPI), height=round(height * CSS_DPI / DPI))
+        largest = SMALL_SVG * min(1.0, widest / CHART_WIDTH)
+        if chart.is_file() and chart.stat().st_size <= largest:
+            return size | dict(uri=uri(chart.read_bytes(), "image/svg+xml"))
         image = image.convert("RGB")
-        if width > widest:
-            image = image.resize((widest, round(height * widest / width)), Image.Resampling.LANCZOS)
-        drawn = min(
-            webp(image, quality=80), webp(image, lossless=True), key=len
-        )  # of a drawing, lossless is the smaller
-        return shown | dict(uri=uri(drawn, "image/webp"))
+    if width > widest:
+        image = image.resize((widest, round(height * widest / width)), Image.Resampling.LANCZOS)
+    # Of a drawing the lossless file is the smaller one, of a photograph the other.
+    drawn = min(webp(image, quality=80), webp(image, lossless=True), key=len)
+    return size | dict(uri=uri(drawn, "image/webp"))

@@ -8,6 +8,7 @@ choose the neurons.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xinc_core.clips.clip import Clip
+from xinc_core.clips import Clip
 from xinc_core.editing.sampling import sample_layer
-from xinc_core.fitting.quality import check_clip, psnr
+from xinc_core.fitting import check_clip, psnr
 from xinc_core.models import render
-from xinc_core.storage.plain import load_model
+from xinc_core.storage import load_model
 from xinc_core.tracing.canvas import trace
 from xinc_core.tracing.maps import LayerMaps
 from xinc_core.tracing.rules import RULE_ORDER
@@ -28,7 +29,28 @@ from .pictures import cell_size, columns, sprites
 
 STRONGEST = 3  # neurons a layer
 MOST_TILES = 3000  # pictures in all sequences: what is above is left out frame by frame, evenly
-FULL = 0.999  # the quantile of a sequence that is drawn brightest: a single bright pixel does not darken the rest
+# The quantile of a sequence that is drawn brightest: one bright pixel does not darken the rest.
+FULL = 0.999
+SLOWEST, FASTEST = 2.0, 15.0  # frames a second
+
+
+@dataclass(frozen=True)
+class Strongest:
+    """The neurons of a layer that contribute most, strongest first.
+
+    Attributes
+    ----------
+    maps : LayerMaps
+        Of these neurons only.
+    shares : list of float
+        Their shares of the contributions of all that were looked at.
+    among : int
+        How many were looked at.
+    """
+
+    maps: LayerMaps
+    shares: list[float]
+    among: int
 
 
 def shows(models: dict[str, Path], clip: Clip, budget: int) -> list[dict]:
@@ -49,69 +71,75 @@ def shows(models: dict[str, Path], clip: Clip, budget: int) -> list[dict]:
     loaded = {family: load_model(path) for family, path in models.items()}
     for model in loaded.values():
         check_clip(model, clip)
-    weight = {family: len(clip) if model.for_video else 1 for family, model in loaded.items()}
+    n_frames = {}  # that each network paints: its share of the budget
+    for family, model in loaded.items():
+        n_frames[family] = len(clip) if model.for_video else 1
+    total = sum(n_frames.values())
     return [
-        _show(
-            family,
-            model,
-            clip,
-            budget * weight[family] // sum(weight.values()),
-            sum(weight.values()) // weight[family],
-        )
-        for family, model in loaded.items()
+        _show(family, model, clip, budget * n // total, total // n)
+        for (family, model), n in zip(loaded.items(), n_frames.values())
     ]
 
 
 def _show(family: str, model: nn.Module, clip: Clip, budget: int, alike: int) -> dict:
+    """One network's show.
+
+    budget : bytes of its sprites; alike : so many shows of this length would fill the page
+    """
     layers = strongest(model, len(clip) // 2)
-    sequences = 2 + len(layers) * STRONGEST * len(RULE_ORDER)
-    frames = (
-        even(len(clip), MOST_TILES // (sequences * alike)) if model.for_video else [model.frame]
-    )
+    n_sequences = 2 + len(layers) * STRONGEST * len(RULE_ORDER)
+    if model.for_video:
+        frames = even(len(clip), MOST_TILES // (n_sequences * alike))
+    else:
+        frames = [model.frame]
     cell = cell_size(clip.size, len(frames))
-    targets, pictures = clip.frames[frames], torch.stack([render(model, f) for f in frames])
-    sheets = {"frame": _bytes(targets, cell), "picture": _bytes(pictures, cell)}
-    for name, (maps, _) in layers.items():
+    targets = clip.frames[frames]  # (T, 3, H, W)
+    painted = torch.stack([render(model, frame) for frame in frames])
+    sheets = {"frame": _bytes(targets, cell), "picture": _bytes(painted, cell)}
+    for name, layer in layers.items():
         for rule in RULE_ORDER:
-            for k, values in enumerate(sequence(model, name, maps.neurons, rule, frames, cell)):
-                sheets[f"{name}/{rule}/{k}"] = values
+            maps = sequence(model, name, layer.maps.neurons, rule, frames, cell)
+            for number, values in enumerate(maps):
+                sheets[f"{name}/{rule}/{number}"] = values
     packed, small = sprites(sheets, cell, budget)
     return dict(
         family=family,
         label=type(model).__name__,
         frames=frames,
-        psnr=[round(float(psnr(p, t)), 1) for p, t in zip(pictures, targets)],
+        psnr=[round(float(psnr(p, t)), 1) for p, t in zip(painted, targets)],
         cell=small,
         columns=columns(len(frames), small),
-        fps=min(max(clip.fps, 2.0), 15.0),
+        fps=min(max(clip.fps, SLOWEST), FASTEST),
         sprites=packed,
-        layers=[
-            dict(name=name, neurons=maps.neurons.tolist(), shares=shares, among=among)
-            for name, (maps, (shares, among)) in layers.items()
-        ],
+        layers=[_facts(name, layer) for name, layer in layers.items()],
     )
 
 
-def strongest(model: nn.Module, frame: int) -> dict[str, tuple[LayerMaps, tuple[list[float], int]]]:
-    """Per layer the neurons that contribute most to one frame, by first-order totals, strongest
-    first.
+def _facts(name: str, layer: Strongest) -> dict:
+    """What the page says of a layer."""
+    neurons = layer.maps.neurons.tolist()
+    return dict(name=name, neurons=neurons, shares=layer.shares, among=layer.among)
 
-    Of a large layer only the study's sample is looked at. With the maps come the neurons' shares of
-    that total, and among how many they were chosen.
+
+def strongest(model: nn.Module, frame: int) -> dict[str, Strongest]:
+    """Per layer the neurons that contribute most to one frame, by first-order totals.
+
+    Of a large layer only the study's sample is looked at.
     """
     found = {}
     for layer in trace(model, frame, "first_order"):
-        looked_at = sample_layer(layer)
-        totals = looked_at.totals()
-        few = totals.topk(min(STRONGEST, len(totals))).indices
-        shares = (totals[few] / totals.sum().clamp_min(1e-300)).tolist()
-        found[layer.name] = looked_at.only(few), (shares, len(looked_at))
+        sample = sample_layer(layer)
+        totals = sample.totals()
+        first = totals.topk(min(STRONGEST, len(totals))).indices
+        shares = totals[first] / totals.sum().clamp_min(1e-300)
+        found[layer.name] = Strongest(sample.only(first), shares.tolist(), len(sample))
     return found
 
 
 def even(n: int, most: int) -> list[int]:
     """At most so many frames of n, evenly spaced, the first and the last among them."""
-    return sorted({round(i) for i in np.linspace(0, n - 1, max(1, min(n, most)))})
+    number = max(1, min(n, most))
+    return sorted({round(position) for position in np.linspace(0, n - 1, number)})
 
 
 def sequence(
@@ -123,11 +151,11 @@ def sequence(
     cell: tuple[int, int],
 ) -> Iterator[np.ndarray]:
     """Per neuron its magnitude over the frames, uint8 (T, h, w), all frames on one scale."""
-    maps = torch.stack(
-        [trace(model, f, rule)[layer].only(neurons).tensor().abs() for f in frames]
-    )  # (T, k, H, W)
-    maps = F.interpolate(maps, cell, mode="area") if tuple(maps.shape[-2:]) != tuple(cell) else maps
-    for values in maps.transpose(0, 1).numpy():
+    traced = [trace(model, frame, rule)[layer].only(neurons) for frame in frames]
+    maps = torch.stack([one.tensor().abs() for one in traced])  # (T, k, H, W)
+    if tuple(maps.shape[-2:]) != tuple(cell):
+        maps = F.interpolate(maps, cell, mode="area")
+    for values in maps.transpose(0, 1).numpy():  # (T, h, w) of one neuron
         bright = np.quantile(values, FULL) or values.max() or 1.0
         yield (255 * np.clip(values / bright, 0, 1)).round().astype(np.uint8)
 

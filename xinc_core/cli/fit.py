@@ -1,0 +1,88 @@
+"""``xinc fit``: fit one network and save it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .parsing import Parser, add_output, check_output, size, span
+
+
+def add(top: Parser) -> None:
+    """Add the subcommand."""
+    command = top.command(
+        "fit",
+        run,
+        "overfit a network to a clip; Ctrl-C stops, the same command continues",
+        "xinc fit my_video.mp4 --epochs 150 --frames 0:40 -o mine.safetensors",
+    )
+    command.add_argument(
+        "clip", help="a shipped clip's name, a video, an image or a folder of frames"
+    )
+    command.add_argument(
+        "--family",
+        default="nerv",
+        help="kind of network: ffn (one frame) or nerv (all frames; default), …",
+    )
+    command.add_argument(
+        "--frame", type=int, default=0, help="the frame that an image network is fitted to"
+    )
+    command.add_argument(
+        "--frames",
+        type=span,
+        default=slice(None),
+        metavar="START:STOP:STEP",
+        help="which of the clip's frames",
+    )
+    command.add_argument(
+        "--size",
+        type=size,
+        metavar="HxW",
+        help="e.g. 128x256; default: short side 128, aspect kept",
+    )
+    command.add_argument("--seed", type=int, default=1)
+    command.add_argument(
+        "--epochs", type=int, help="default: the family's (300 for nerv, 1000 steps for ffn)"
+    )
+    command.add_argument(
+        "--lr",
+        type=float,
+        help="learning rate; default: the family's (1e-3 for nerv, 9e-4 for ffn)",
+    )
+    command.add_argument(
+        "--parameters", type=int, help="target number of parameters (video networks)"
+    )
+    command.add_argument("--device", default="cpu")
+    add_output(command, ".safetensors")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fit one network and save it."""
+    from xinc_core.clips import open_clip
+    from xinc_core.storage import fit_and_save
+
+    frames = args.frames
+    clip = open_clip(args.clip, frames.start or 0, frames.stop, frames.step or 1, args.size)
+    out = Path(args.output or _name(args, clip.name))
+    check_output(out, ".safetensors", args.force)
+    options = {} if args.parameters is None else dict(parameters=args.parameters)
+    psnr, history = fit_and_save(
+        args.family,
+        clip,
+        out,
+        frame=args.frame,
+        seed=args.seed,
+        epochs=args.epochs,
+        lr=args.lr,
+        device=args.device,
+        **options,
+    )
+    print(f"{out}: {psnr:.2f} dB after {len(history)} epochs")
+
+
+def _name(args: argparse.Namespace, clip: str) -> str:
+    """The file's name where none was given; an image network's names its frame."""
+    from xinc_core.models import family
+
+    frame = "" if family(args.family).for_video else f"-f{args.frame}"
+    return f"{args.family}-{clip}{frame}-s{args.seed}.safetensors"

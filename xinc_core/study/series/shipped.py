@@ -1,0 +1,136 @@
+"""The shipped study: the notebooks executed on the shipped clips.
+
+What is made goes to a scratch folder, and is compared with what is committed (``comparing``);
+``in_place`` publishes it: notebooks are executed over themselves, figures written to ``figures/``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from xinc_core.study.answers.table import join_findings, notebook_tables
+from xinc_core.study.measuring.store import Store
+from xinc_core.util.paths import checkout, environment, notebooks_folder, results
+from xinc_core.util.progress import progress_bar
+
+from .comparing import Comparison, compare
+from .executing import check_parameters, execute, tidy
+from .notebooks import Notebook, chosen_notebooks
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a run of the series made.
+
+    Attributes
+    ----------
+    table : Path
+        The joined ``findings.csv``.
+    comparison : Comparison or None
+        With the committed figures and tables; None where these were written, where other
+        parameters were set, or where the package has no checkout.
+    """
+
+    table: Path
+    comparison: Comparison | None = None
+
+
+def committed_figures() -> Path | None:
+    """The folder of the committed figures and tables; None for a package without a checkout."""
+    root = checkout()
+    return root / "figures" if root else None
+
+
+def run_study(
+    names: list[str] | None = None,
+    out: str | Path = "runs/study",
+    figures: str | Path | None = None,
+    parameters: dict | None = None,
+    in_place: bool = False,
+    fresh: bool = False,
+    progress: bool = True,
+) -> Study:
+    """Run the series, join the findings table, and compare with what is committed.
+
+    Parameters
+    ----------
+    names : list of str, optional
+        Only the notebooks whose names begin with one of these.
+    out : path
+        Where executed notebooks go, unless ``in_place``.
+    figures : path, optional
+        Where figures and tables go; by default ``out/figures``, with ``in_place`` the committed
+        ones.
+    parameters : dict, optional
+        For the notebooks, by name. With other parameters than their own, nothing is compared, and
+        the committed figures stay, ``in_place`` or not.
+    in_place : bool
+        Whether notebooks are executed over themselves.
+    fresh : bool
+        Whether no stored measurement is read: everything is measured anew, and stored once all
+        notebooks are done.
+    progress : bool
+        Whether a progress bar is shown.
+
+    Returns
+    -------
+    Study
+        The joined table, and the comparison.
+
+    Raises
+    ------
+    ValueError
+        For a notebook or a parameter that does not exist, naming the nearest that does.
+    RuntimeError
+        For a notebook that fails, naming the cell and where the executed copy lies.
+    """
+    notebooks = chosen_notebooks(names)
+    parameters = parameters or {}
+    check_parameters(names, parameters)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    committed = None if parameters else committed_figures()
+    usual = committed if in_place and committed else out / "figures"
+    figures = Path(figures or usual)
+    if committed and figures.resolve() == committed.resolve():
+        committed = None  # they are written
+    if committed:
+        _lend_tables(committed, figures, notebooks)
+    anew = out / "measured"
+    if fresh:
+        shutil.rmtree(anew, ignore_errors=True)
+    with environment(
+        XINC_FIGURES=str(figures.resolve()),
+        XINC_RESULTS=str((anew if fresh else results()).resolve()),
+    ):
+        bar = progress_bar(notebooks, disable=not progress, unit="notebook")
+        for notebook in bar:
+            bar.set_description(notebook.name)
+            _run(notebook, None if in_place else out, parameters)
+        table = join_findings()
+    if fresh:
+        Store(results()).take_over(anew)
+    numbers = [notebook.number for notebook in notebooks]
+    comparison = compare(figures, committed, numbers) if committed else None
+    return Study(figures / table.name, comparison)
+
+
+def _run(notebook: Notebook, out: Path | None, parameters: dict) -> None:
+    """Execute a notebook into a folder; over itself for None."""
+    target = out / notebook.path.name if out else notebook.path
+    execute(notebook, notebook.path, target, parameters, notebooks_folder())
+    if out is None:
+        tidy(target)
+
+
+def _lend_tables(committed: Path, figures: Path, notebooks: list[Notebook]) -> None:
+    """Lay the committed tables of the notebooks that are not run beside those that will be made:
+    the last notebook and the joined table read all.
+    """
+    figures.mkdir(parents=True, exist_ok=True)
+    own = {notebook.number for notebook in notebooks}
+    for table in notebook_tables(committed):
+        if table.name[:2] not in own:
+            shutil.copyfile(table, figures / table.name)
