@@ -7,6 +7,8 @@ What does not: what is measured (``findings``), where it is stored (``measuring`
 from .table import (
     COLUMNS,
     join_findings,
+    judged_claims,
+    listed,
     read_findings,
     save_findings,
     shown,
@@ -20,6 +22,8 @@ __all__ = [
     "COLUMNS",
     "join_findings",
     "judge",
+    "judged_claims",
+    "listed",
     "read_findings",
     "save_findings",
     "shown",

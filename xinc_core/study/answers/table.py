@@ -19,7 +19,8 @@ from pathlib import Path
 import pandas as pd
 
 from xinc_core.study.findings import registry
-from xinc_core.study.findings.claims import UNTRAINED
+from xinc_core.study.findings.base import Finding
+from xinc_core.study.findings.claims import UNTRAINED, Claim
 from xinc_core.tracing.rules import RULE_ORDER
 from xinc_core.util.files import replace_file
 from xinc_core.util.paths import figures
@@ -165,6 +166,15 @@ def verdicts_over_layers(table: pd.DataFrame) -> pd.DataFrame:
     return table[table.layer == ALL_LAYERS]
 
 
+def judged_claims(table: pd.DataFrame, finding: Finding) -> list[tuple[Claim, str]]:
+    """The claims of a finding with the clips on which each is judged, in the order of the table."""
+    pairs = []
+    for claim in finding.claims:
+        for clip in dict.fromkeys(table["clip"][table.finding == claim.name]):
+            pairs.append((claim, clip))
+    return pairs
+
+
 # As text ------------------------------------------------------------------------------------------
 
 
@@ -183,6 +193,15 @@ def shown(table: pd.DataFrame) -> str:
         number = as_text(row.value)
         lines.append(f"  {row.layer:7} {row.statistic:24} {number:>9} {span:24} {row.verdict}")
     return "\n".join(lines).strip()
+
+
+def listed(table: pd.DataFrame, *beginnings: str) -> str:
+    """The rows whose statistics begin so, as text: where, which statistic, and its value."""
+    lines = []
+    for row in table[table.statistic.str.startswith(beginnings)].itertuples():
+        where = f"{row.clip:10} {row.family:6} {row.rule:12} {row.layer:8}"
+        lines.append(f"{where} {row.statistic:24} {as_text(row.value)}")
+    return "\n".join(lines)
 
 
 def trials(table: pd.DataFrame) -> str:

@@ -81,8 +81,8 @@ class Session(Memory):
         rules: Sequence[str],
         frame: int,
         what: str = "pictures",
-    ) -> dict[tuple[str, str], Found]:
-        """What a finding stores to be drawn: (family, rule) → layer → name → array or number.
+    ) -> dict[str, dict[str, Found]]:
+        """What a finding stores to be drawn: family → rule → layer → name → array or number.
 
         Of a finding that measures whole networks: all that it stores.
         """
@@ -96,10 +96,10 @@ class Session(Memory):
                 unit = Unit(clip.name, family, seed, rule, Variant.TRAINED.value, shown)
                 asked.append(Asked(finding, clip, unit))
         compute_side_by_side(self, asked, what)
-        found = {}
+        found: dict[str, dict[str, Found]] = {family: {} for family in families}
         for one in asked:
-            key = (one.unit.family, one.unit.rule)
-            found[key] = self.values(finding, clip, one.unit, what)
+            values = self.values(finding, clip, one.unit, what)
+            found[one.unit.family][one.unit.rule] = values
         return found
 
     def profiles(
