@@ -6,7 +6,7 @@ What a finding measures on one unit is computed once, stored small, and read aft
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -181,40 +181,62 @@ class Session(Memory):
         The arrays that it takes are stored of trained networks only, which are drawn; those of
         variants are computed again if need be.
         """
-        same_layer: dict[tuple, dict[Unit, dict]] = {}
-        for unit, layers in found:
-            for layer, values in layers.items():
-                key = (unit.family, unit.rule, unit.variant, unit.frame, layer)
-                same_layer.setdefault(key, {})[unit] = values
         rows = []
-        passed: set[str] = set()  # labels of variants whose arrays were compared
-        for (*about, layer), by_unit in same_layer.items():
-            addresses = {unit: self.address(finding, clip, unit) for unit in by_unit}
-            seeds = {unit.seed: [a.label, a.key] for unit, a in addresses.items()}
-            label = " ".join(map(str, ["across", *about, layer]))
-            address = Address(finding.name, clip.name, label, dict(seeds=[finding.version, seeds]))
-
-            def compare(by_unit=by_unit, layer=layer) -> Found:
-                whole = {}
-                for unit, values in by_unit.items():
-                    whole[unit.seed] = self._with_arrays(finding, clip, unit, layer, values)
-                return finding.across(whole)
-
-            compared = self.store.remember(address, compare)  # seed, as text → statistics
-            for unit in by_unit:
-                rows += _rows(unit, {layer: compared[str(unit.seed)]})
-                if unit.variant != Variant.TRAINED:
-                    passed.add(addresses[unit].label)
-        self.store.leave_out(finding.name, clip.name, passed, finding.passing)
+        for same in _layers_over_seeds(found):
+            compared = self.store.remember(
+                self._address_across(finding, clip, same),
+                lambda same=same: self._compare(finding, clip, same),
+            )  # seed, as text → statistics
+            for unit in same.values:
+                rows += _rows(unit, {same.layer: compared[str(unit.seed)]})
+        variants = set()  # labels of units whose arrays are not needed again
+        for unit, _ in found:
+            if unit.variant != Variant.TRAINED:
+                variants.add(self.address(finding, clip, unit).label)
+        self.store.leave_out(finding.name, clip.name, variants, finding.passing)
         return rows
 
-    def _with_arrays(
-        self, finding: Finding, clip: Clip, unit: Unit, layer: str, values: dict
-    ) -> dict:
-        """A layer's values with the arrays that comparing seeds takes."""
-        if all(name in values for name in finding.passing):
-            return values
-        return compute(self, finding, clip, unit)[layer]
+    def _address_across(self, finding: Finding, clip: Clip, same: LayerOverSeeds) -> Address:
+        """Where the comparison of seeds is stored: under the keys of all that is compared."""
+        seeds = {}
+        for unit in same.values:
+            address = self.address(finding, clip, unit)
+            seeds[unit.seed] = [address.label, address.key]
+        key = dict(seeds=[finding.version, seeds])
+        return Address(finding.name, clip.name, same.label, key)
+
+    def _compare(self, finding: Finding, clip: Clip, same: LayerOverSeeds) -> Found:
+        """The finding's comparison of one layer over seeds."""
+        values_of_seeds = {}
+        for unit, values in same.values.items():
+            if not all(name in values for name in finding.passing):
+                values = compute(self, finding, clip, unit)[same.layer]
+            values_of_seeds[unit.seed] = values
+        return finding.across(values_of_seeds)
+
+
+@dataclass(frozen=True)
+class LayerOverSeeds:
+    """One layer of networks that differ in their seed alone.
+
+    label : under which the comparison is stored; values : unit → its values in this layer.
+    """
+
+    label: str
+    layer: str
+    values: dict[Unit, dict]
+
+
+def _layers_over_seeds(found: list[tuple[Unit, Found]]) -> list[LayerOverSeeds]:
+    """Measured units, sorted by family, rule, variant, frame and layer; a unit per seed."""
+    layers: dict[str, LayerOverSeeds] = {}
+    for unit, values_of_layers in found:
+        for layer, values in values_of_layers.items():
+            about = ("across", unit.family, unit.rule, unit.variant, unit.frame, layer)
+            label = " ".join(map(str, about))
+            same = layers.setdefault(label, LayerOverSeeds(label, layer, {}))
+            same.values[unit] = values
+    return list(layers.values())
 
 
 def _rows(unit: Unit, found: Found) -> list[dict]:
