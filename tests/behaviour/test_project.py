@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import machines
 import yaml
 
 import xinc_core as xc
@@ -237,6 +238,18 @@ def test_ci_runs_what_the_gate_runs():
 
     assert {"make study", "make test", "make test-rest"} <= set(commands("test"))
     assert {"make lint", "make types"} <= set(commands("lint"))
+
+
+def test_a_machine_is_a_line_and_what_failed_there():
+    account = (
+        "..F\n== short test summary info ==\nFAILED tests/laws/test_a.py::test_sum[1] - assert\n"
+        "== 1 failed, 2 passed in 3.14s ==\n"
+    )
+    text = machines.line("default", False, account, 3.2)
+    assert text == (
+        "default      FAILED  1 failed, 2 passed, 3 s\n  FAILED tests/laws/test_a.py::test_sum[1]"
+    )
+    assert machines.main(["sse"]) == 2
 
 
 def test_make_lists_its_targets():
