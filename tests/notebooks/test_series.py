@@ -4,15 +4,16 @@ tables say.
 
 import ast
 import configparser
-import csv
 import json
 import re
 from itertools import product
 from pathlib import Path
 
 import pytest
+from xinc_core.study.findings.registry import claims
 
-from xinc_core.study.answers import table as findings
+from xinc_core.study import answers
+from xinc_core.study.answers.table import notebook_tables, read_table, verdicts_over_layers
 from xinc_core.study.series.notebooks import SERIES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,11 +34,6 @@ def printed(book: dict) -> list[str]:
     """What each cell printed."""
     outputs = [output for cell in code_cells(book) for output in cell["outputs"]]
     return ["".join(o.get("text", "")) for o in outputs if o["output_type"] == "stream"]
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 # Their shape --------------------------------------------------------------------------------------
@@ -89,9 +85,10 @@ def test_what_differs_between_two_runs_is_named_for_nbval():
 
 def test_the_findings_table_joins_the_notebooks_tables():
     parts = []
-    for path in sorted(FIGURES.glob("[0-9][0-9]_findings.csv")):
-        parts += rows_of(path)
-    assert parts and rows_of(FIGURES / "findings.csv") == parts
+    for path in notebook_tables(FIGURES):
+        heading, *rows = path.read_text().splitlines()
+        parts += rows
+    assert parts and (FIGURES / "findings.csv").read_text().splitlines() == [heading, *parts]
 
 
 def test_the_rows_printed_in_a_notebook_are_those_of_its_table(notebook):
@@ -103,18 +100,18 @@ def test_the_rows_printed_in_a_notebook_are_those_of_its_table(notebook):
         return
     if number == "02":  # the laws are printed in the notebook's own words
         return
-    rows = rows_of(path)
+    table = read_table(path)
     outputs = [output.strip() for output in printed(book)]
-    for text in (findings.summary(rows), findings.shown(rows), findings.trials(rows)):
+    for text in (answers.summary(table), answers.shown(table), answers.trials(table)):
         assert not text or text.strip() in outputs, text
 
 
 def test_the_summary_and_the_readme_show_every_verdict():
-    rows = rows_of(FIGURES / "findings.csv")
+    table = answers.read_findings(FIGURES)
     book = json.loads((ROOT / "notebooks" / "12_findings.ipynb").read_text())
-    assert findings.summary(rows).strip() in [text.strip() for text in printed(book)]
-    assert findings.verdict_table(rows) in (ROOT / "README.md").read_text()
-    assert {row["finding"] for row in rows} == set(findings.FINDINGS)
+    assert answers.summary(table).strip() in [text.strip() for text in printed(book)]
+    assert answers.verdict_table(table) in (ROOT / "README.md").read_text()
+    assert set(table.finding) == set(claims())
 
 
 MASKS, VIDEO = {"no_object_semantics"}, {"motion_dominates"}
@@ -131,19 +128,18 @@ def test_every_row_of_the_decision_table_is_there():
     """Each claim for each family and clip that can have it, under both rules, each with its
     calibration. METHOD 4, earlier form.
     """
-    rows = [row for row in rows_of(FIGURES / "findings.csv") if row["finding"] != "decomposition"]
-    judged = set()
-    for row in rows:
-        if row["layer"] == "all":
-            judged.add((row["finding"], row["family"], row["clip"], row["rule"]))
+    table = answers.read_findings(FIGURES)
+    table = table[table.finding != "decomposition"]
+    overall = verdicts_over_layers(table)
+    judged = set(zip(overall.finding, overall.family, overall["clip"], overall.rule))
 
-    claims = set(findings.FINDINGS) - {"decomposition", "smaller_than_codecs"}
-    cases = product(claims, ("ffn", "nerv"), ("courtyard", "bunny"), ("paper", "first_order"))
+    asked = set(claims()) - {"decomposition", "smaller_than_codecs"}
+    cases = product(asked, ("ffn", "nerv"), ("courtyard", "bunny"), ("paper", "first_order"))
     for finding, family, clip, rule in cases:
         has_masks = finding not in MASKS or clip == "courtyard"
         has_motion = finding not in VIDEO or family == "nerv"
         case = (finding, family, clip, rule)
         assert (case in judged) == (has_masks and has_motion), case
 
-    tried = {row["finding"] for row in rows if row["statistic"] == "calibration"}
-    assert tried == {row["finding"] for row in rows} - {"distributed_learned"} - USES
+    tried = set(table.finding[table.statistic == "calibration"])
+    assert tried == set(table.finding) - {"distributed_learned"} - USES
