@@ -27,6 +27,7 @@ def pictures(browser):
     return [image.value for image in browser.images]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_control_moves_a_picture(view, model, clip):
     if view == "fluctuation" and not model.for_video:

@@ -97,6 +97,7 @@ def test_order_by_total_contribution(explorer):
     assert explorer.selected == 65
 
 
+@pytest.mark.slow
 def test_a_smaller_layer_and_a_wild_drag_are_survived(explorer):
     random.seed(0)
     for _ in range(120):

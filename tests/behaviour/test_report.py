@@ -285,6 +285,7 @@ def browser():
         yield started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width, scheme", [(1280, "light"), (420, "dark")])
 def test_the_page_in_a_browser_without_a_network(browser, page, width, scheme):
     from playwright.sync_api import expect

@@ -182,6 +182,7 @@ def done(film, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_a_run_leaves_clip_networks_notebooks_tables_and_a_report(done):
     names = {p.relative_to(done).as_posix() for p in done.rglob("*") if p.is_file()}
     assert {
@@ -207,6 +208,7 @@ def test_a_run_leaves_clip_networks_notebooks_tables_and_a_report(done):
     assert "What walk says stands above" in book and "No single neuron owns a pixel" not in book
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(done, film, monkeypatch, capsys):
     monkeypatch.setattr(runs, "fit_and_save", None)
     monkeypatch.setattr(executing, "execute", None)
@@ -230,11 +232,13 @@ def test_what_is_done_is_not_done_again(done, film, monkeypatch, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in done.rglob("*.safetensors")}
 
 
+@pytest.mark.slow
 def test_a_folder_holds_one_clip(done, film, capsys):
     code, _, error = run(capsys, "study", film, "--out", done, "--frames", "0:4", *SMALL)
     assert code == 2 and "other frames" in error and error.splitlines()[-1].startswith("xinc: ")
 
 
+@pytest.mark.slow
 def test_two_runs_do_not_share_a_folder(done, film, capsys):
     with locked(done / ".lock"):
         code, _, error = run(capsys, "study", film, "--out", done, "--seeds", "1", *SMALL)
@@ -280,6 +284,7 @@ def test_a_read_only_folder(film, tmp_path, capsys):
     assert code == 2 and "Permission denied" in error.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_was_done(film, tmp_path, capsys, monkeypatch):
     words = ["study", film, "--out", tmp_path / "run", "--seeds", "1", "--families", "nerv", *SMALL]
 
@@ -302,6 +307,7 @@ def started(*words, **variables):
     )
 
 
+@pytest.mark.slow
 def test_killed_at_any_point_the_next_run_ends_as_an_uninterrupted_one(film, tmp_path):
     """kill -9 while fitting, between fits, while a notebook measures; then the same command once
     more.
@@ -382,6 +388,7 @@ def test_trace_writes_the_maps_that_the_layer_has(tmp_path, capsys):
     assert code == 2 and "exists already" in error
 
 
+@pytest.mark.slow
 def test_a_killed_trace_leaves_no_file_and_no_rest(tmp_path):
     words = [
         "trace",
@@ -414,6 +421,7 @@ def test_maps_that_do_not_fit_on_the_disk_are_refused_first(tmp_path, capsys, mo
     assert code == 2 and "GB are free on this disk" in error and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["bunny", "nerv-bunny"], ["courtyard"], ["RUN"]])
 def test_explore_writes_a_notebook_that_opens_the_explorer(
     words, done, tmp_path, capsys, monkeypatch

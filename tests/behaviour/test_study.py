@@ -103,6 +103,7 @@ def test_help_has_examples(capsys):
         assert "example: xinc" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_headless_with_parameters(tmp_path):
     done = run_study(
         ["00"],
@@ -117,6 +118,7 @@ def test_a_notebook_runs_headless_with_parameters(tmp_path):
     assert "bunny" in (tmp_path / "out" / "00_start_here.ipynb").read_text()
 
 
+@pytest.mark.slow
 def test_a_notebook_run_headless_holds_no_progress_bar(tmp_path, monkeypatch):
     """However slow the machine: what is stored must not depend on it."""
     monkeypatch.delenv("TQDM_DISABLE", raising=False)

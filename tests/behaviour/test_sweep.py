@@ -40,6 +40,8 @@ from xinc_core.study.statistics import intervals
 from xinc_core.util.files import locked
 from xinc_core.util.paths import environment, import_folder, notebooks_folder
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "--seeds",
     "1",

@@ -30,6 +30,8 @@ from xinc_core.clips import save_clip
 from xinc_core.models import FFN, NeRV
 from xinc_core.storage import compressed as packing
 
+pytestmark = pytest.mark.slow
+
 CASES, SECONDS = 1_000, 20  # in the test; for one file
 GROWTH, CEILING = 1.5e9, 6e9  # bytes of address space: a finding; the end
 EXTREMES = [
