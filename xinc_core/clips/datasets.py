@@ -90,7 +90,7 @@ class Coded:
     category_id : int
         Of the table's categories.
     is_crowd : bool
-        A thing without an instance: many that nobody told apart.
+        A thing without an instance: many that were not told apart.
     """
 
     id: int
@@ -186,14 +186,14 @@ def load_cityscapes_vps(
         if every_frame:
             images = _images_between(images)
     frames = [annotated.get(image, Frame(image, None, [])) for image in images]
-    found = Video(
+    unread = Video(
         name=f"cityscapes-{video}",
         frames=frames,
         fps=CITYSCAPES_FPS if every_frame else CITYSCAPES_FPS / ANNOTATED_EVERY,
         categories=read_categories(table, path),
         decode=_cityscapes_code if codes else None,
     )
-    return _read_video(found, slice(start, stop, step), size, crop)
+    return _read_video(unread, slice(start, stop, step), size, crop)
 
 
 def _annotated_cityscapes(path: Path, table: dict, video: str, codes: bool) -> dict[Path, Frame]:
@@ -275,14 +275,14 @@ def load_vipseg(
         frames = _vipseg_frames(path, table, video, codes)
         if not frames:
             raise ValueError(_unknown_video(video, list_vipseg(root), path))
-    found = Video(
+    unread = Video(
         name=f"vipseg-{video}",
         frames=frames,
         fps=VIPSEG_FPS,
         categories=read_categories(table, path),
         decode=_vipseg_code if codes else None,
     )
-    return _read_video(found, slice(start, stop, step), size, crop)
+    return _read_video(unread, slice(start, stop, step), size, crop)
 
 
 def _vipseg_frames(path: Path, table: dict, video: str, codes: bool) -> list[Frame]:

@@ -190,7 +190,7 @@ def name_segments(
     """Segments from the ``segments_info`` of all frames.
 
     Things are numbered in the order in which they appear. A crowd (``iscrowd``) is many things that
-    nobody told apart: it has its category, but it is no thing.
+    were not told apart: it has its category, but it is no thing.
 
     Raises
     ------

@@ -57,7 +57,7 @@ def guided_bits(
     bits : int
         For each weight, on average; 2 to 12.
     rule : str
-        Whose maps are asked.
+        Whose maps are summed.
     frame : int
     error : dict, optional
         What :func:`sensitivities` gave, if it is computed already.
@@ -113,7 +113,7 @@ def sensitivities(
     ----------
     model : nn.Module
     rule : str
-        Whose maps are asked.
+        Whose maps are summed.
     frame : int
     channels : int
         The sum is estimated from a seeded sample of so many output channels of each layer.

@@ -1,6 +1,6 @@
 """How much of a large network is looked at: which output channels of a layer, which frames.
 
-This is policy, not mathematics: the core traces whatever it is asked for. Whoever has to stay
+This is policy, not mathematics: the core traces whatever it is asked for. What has to stay
 within minutes (a measurement, a report, a file's bits) takes its samples from here, so that all
 take the same ones.
 """

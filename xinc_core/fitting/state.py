@@ -1,4 +1,4 @@
-"""A fit on its way: what it needs to go on after a stop, and what tells that it fell apart."""
+"""A fit in progress: what it needs to go on after a stop, and when it has fallen apart."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 def progress_bar(*args, disable: bool = False, **options) -> tqdm:
     """A bar of tqdm, with its arguments; none where ``TQDM_DISABLE`` is set.
 
-    tqdm's own bar for notebooks does not heed that variable.
+    tqdm's own bar for notebooks ignores that variable.
     """
     switched_off = bool(os.environ.get("TQDM_DISABLE"))
     return tqdm(*args, disable=disable or switched_off, **options)
