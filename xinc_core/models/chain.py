@@ -9,18 +9,26 @@ skip connection, a stride) is refused by name: its maps would not mean what they
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import reduce
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import Layer, check_chain, identity, run
+from .layers import Layer, check_chain, column_layer, identity, run
 from .parts import coordinates
 
-_PLAIN = {nn.ReLU: F.relu, nn.SiLU: F.silu, nn.Tanh: torch.tanh, nn.Sigmoid: torch.sigmoid}
+Activation = Callable[[Tensor], Tensor]
+
+# Modules whose function is one of torch's, of which rules know more than of a module.
+_FUNCTIONS: dict[type, Activation] = {
+    nn.ReLU: F.relu,
+    nn.SiLU: F.silu,
+    nn.Tanh: torch.tanh,
+    nn.Sigmoid: torch.sigmoid,
+}
 
 
 @dataclass(frozen=True)
@@ -31,22 +39,46 @@ class ChainConfig:
     n_frames: int = 1
 
 
+@dataclass(frozen=True)
+class InTurn:
+    """Activations one after the other."""
+
+    activations: tuple[Activation, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for activation in self.activations:
+            x = activation(x)
+        return x
+
+
 @dataclass
-class _Part:
+class Part:
     """A layer in the making: the module with the weights and what follows it."""
 
-    module: nn.Module
+    module: Any  # nn.Linear or nn.Conv2d
     stride: int = 1
-    activations: list = field(default_factory=list)
+    activations: list[Activation] = field(default_factory=list)
 
     @property
-    def activation(self):
-        functions = tuple(self.activations) or (identity,)
-        return (
-            functions[0]
-            if len(functions) == 1
-            else lambda x: reduce(lambda value, then: then(value), functions, x)
-        )
+    def is_linear(self) -> bool:
+        """Whether it is applied to every pixel, not to a grid."""
+        return isinstance(self.module, nn.Linear)
+
+    @property
+    def activation(self) -> Activation:
+        """All activations as one function."""
+        if not self.activations:
+            return identity
+        if len(self.activations) == 1:
+            return self.activations[0]
+        return InTurn(tuple(self.activations))
+
+    def layer(self, name: str) -> Layer:
+        """The layer that it describes, over the module's own weights."""
+        module = self.module
+        if self.is_linear:
+            return column_layer(name, module, self.activation)
+        return Layer(name, module.weight, module.bias, self.stride, self.activation)
 
 
 def chain(
@@ -68,7 +100,7 @@ def chain(
         side spanning [−1, 1].
     codes : Tensor, optional
         What the network reads instead: (T, c, h, w), one entry per frame of a video, or a single
-        one for an image.
+        one for an image. Taken to the dtype and device of the weights.
     frame : int
         Which frame of its clip an image network paints.
 
@@ -83,13 +115,21 @@ def chain(
     ------
     ValueError
         Naming the module that the rules do not cover, and why.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Linear(2, 64), nn.Tanh(), nn.Linear(64, 3))
+    >>> canvas = xc.trace(xc.models.chain(network, size=(64, 96)))
     """
     if (size is None) == (codes is None):
         raise ValueError(
-            "a chain takes either size=(H, W), to read coordinates, or codes=(T, c, h, w), what it reads instead"
+            "a chain takes either size=(H, W), to read coordinates, "
+            "or codes=(T, c, h, w), what it reads instead"
         )
-    codes = coordinates(size)[None] if codes is None else codes
-    parts = _parts(module)
+    if codes is None:
+        assert size is not None
+        codes = coordinates(size)[None]  # (1, 2, H, W)
+    parts = _parts_of(module)
     weight = parts[0].module.weight
     if codes.ndim != 4 or codes.shape[1] != weight.shape[1]:
         raise ValueError(
@@ -102,171 +142,220 @@ def chain(
 
 
 class Chain(nn.Module):
-    """What ``chain`` returns: frame positions (B,) in [0, 1) → pictures (B, 3, H, W)."""
+    """What :func:`chain` returns: frame positions (B,) in [0, 1) → pictures (B, 3, H, W).
+
+    Parameters
+    ----------
+    module : nn.Module
+        The wrapped network.
+    parts : list of Part
+        Its description.
+    codes : Tensor, (T, c, h, w)
+        What it reads.
+    frame : int
+        Which frame of its clip an image network paints.
+    """
 
     family = "chain"
 
-    def __init__(self, module: nn.Module, parts: list[_Part], codes: Tensor, frame: int):
+    codes: Tensor
+
+    def __init__(self, module: nn.Module, parts: list[Part], codes: Tensor, frame: int):
         super().__init__()
-        self.module, self._parts, self.frame = module, parts, frame
+        self.module = module
+        self.frame = frame
+        self._parts = parts
         self.register_buffer("codes", codes)
         self.for_video = len(codes) > 1
-        scale = 1
+        scale = 1  # pixels per cell of the codes, along each side
         for part in parts:
             scale *= part.stride
-        self.config = ChainConfig(tuple(n * scale for n in codes.shape[2:]), len(codes))
+        n_frames, _, height, width = codes.shape
+        self.config = ChainConfig((height * scale, width * scale), n_frames)
 
     def encode(self, t: Tensor) -> Tensor:
-        """The codes of these frames: (B, c, h, w)."""
-        return self.codes[(t.double() * len(self.codes)).round().long()]
+        """The codes of these frames: (B,) → (B, c, h, w)."""
+        frames = (t.double() * len(self.codes)).round().long()
+        return self.codes[frames]
 
     def stem(self, code: Tensor) -> Tensor:
-        first = self._all()[0]
-        return first(code) if self._has_stem else code
+        """The first layer where it is the stem, else the code itself."""
+        if not self._has_stem:
+            return code
+        return self._all_layers()[0](code)
 
     def decode(self, code: Tensor) -> Tensor:
-        return run(self._all(), code)
+        """(B, c, h, w) → (B, 3, H, W)."""
+        return run(self._all_layers(), code)
 
     def forward(self, t: Tensor) -> Tensor:
+        """(B,) → (B, 3, H, W)."""
         return self.decode(self.encode(t))
 
     def layers(self) -> tuple[Layer, ...]:
         """The chain behind the stem."""
-        return self._all()[1:] if self._has_stem else self._all()
+        layers = self._all_layers()
+        return layers[1:] if self._has_stem else layers
 
     @property
     def _has_stem(self) -> bool:
+        """Whether the first layer reads two coordinates."""
         return len(self._parts) > 1 and self._parts[0].module.weight.shape[1] == 2
 
-    def _all(self) -> tuple[Layer, ...]:
-        linear = isinstance(self._parts[0].module, nn.Linear)
-        kind, ahead, layers = "layer" if linear else "block", int(self._has_stem), []
-        for n, part in enumerate(self._parts, 1 - ahead):
-            last, weight = n == len(self._parts) - ahead, part.module.weight
-            name = f"{kind}{n}" if n and not (last and not linear) else "head" if n else "stem"
-            weight = weight[:, :, None, None] if linear else weight
-            layers.append(
-                Layer(
-                    name,
-                    weight,
-                    part.module.bias,
-                    part.stride,
-                    part.activation,
-                    "columns" if linear else "kernels",
-                )
-            )
-        return tuple(layers)
+    def _all_layers(self) -> tuple[Layer, ...]:
+        """The stem, if there is one, and the traced layers."""
+        return tuple(part.layer(name) for part, name in zip(self._parts, self._names()))
+
+    def _names(self) -> list[str]:
+        """stem; then layer1, layer2, …, or block1, block2, …, head."""
+        stem = ["stem"] if self._has_stem else []
+        n_traced = len(self._parts) - len(stem)
+        if self._parts[0].is_linear:
+            return stem + [f"layer{number}" for number in range(1, n_traced + 1)]
+        return stem + [f"block{number}" for number in range(1, n_traced)] + ["head"]
 
     @torch.no_grad()
     def check(self) -> None:
-        """The derived chain paints what the module itself paints."""
+        """Raise ValueError unless the derived chain paints what the module itself paints."""
         code = self.codes[:1]
-        linear = isinstance(self._parts[0].module, nn.Linear)
-        own = self.module(code.movedim(1, -1)).movedim(-1, 1) if linear else self.module(code)
-        if own.shape != (derived := self.decode(code)).shape or not torch.allclose(
-            own, derived, rtol=1e-3, atol=1e-4
-        ):
+        if self._parts[0].is_linear:
+            own = self.module(code.movedim(1, -1)).movedim(-1, 1)  # channels last, and back
+        else:
+            own = self.module(code)
+        derived = self.decode(code)
+        alike = own.shape == derived.shape and torch.allclose(own, derived, rtol=1e-3, atol=1e-4)
+        if not alike:
             raise ValueError(
                 "layer by layer this network paints another picture than as a whole; has it hooks?"
             )
 
 
-def _parts(module: nn.Module) -> list[_Part]:
-    parts: list[_Part] = []
-    for name, m in _flat(module):
-        if isinstance(m, nn.Linear | nn.Conv2d):
-            if parts and isinstance(m, nn.Linear) != isinstance(parts[0].module, nn.Linear):
-                raise ValueError(
-                    f"{name} is a {type(m).__name__} among others; a chain is of Linear or of Conv2d layers"
-                )
-            if any(m is part.module for part in parts):
-                raise ValueError(
-                    f"{name} was there before; neurons of shared weights paint in two places at once"
-                )
-            if "weight" not in m._parameters:
-                raise ValueError(
-                    f"the weights of {name} are computed from others; bake them in before tracing"
-                )
-            if isinstance(m, nn.Conv2d):
-                _check_convolution(name, m)
-            parts.append(_Part(m))
-        elif (
-            isinstance(m, nn.PixelShuffle)
-            and parts
-            and isinstance(parts[-1].module, nn.Conv2d)
-            and parts[-1].stride == 1
-        ):
-            parts[-1].stride = m.upscale_factor
-        elif isinstance(m, nn.Upsample):
+def _parts_of(module: nn.Module) -> list[Part]:
+    """The layers of a chain, each with what follows it."""
+    parts: list[Part] = []
+    for name, member in _flat(module):
+        if isinstance(member, nn.Linear | nn.Conv2d):
+            _check_layer(name, member, parts)
+            parts.append(Part(member))
+        elif _is_shuffle_behind(member, parts):
+            parts[-1].stride = member.upscale_factor
+        elif isinstance(member, nn.Upsample):
             raise ValueError(
-                f"{name} is an Upsample, which no rule here follows exactly: one kernel would paint several pixels alike; a "
-                "convolution with a PixelShuffle behind it enlarges a picture in a way that can be traced"
+                f"{name} is an Upsample, which no rule here follows exactly: one kernel would "
+                "paint several pixels alike; a convolution with a PixelShuffle behind it enlarges "
+                "a picture in a way that can be traced"
             )
-        elif parts and _is_pointwise(m):
-            parts[-1].activations.append(_function(m))
-        elif not isinstance(m, nn.Identity):
+        elif parts and _is_pointwise(member):
+            parts[-1].activations.append(_as_function(member))
+        elif not isinstance(member, nn.Identity):
             raise ValueError(
-                f"{name} is a {type(m).__name__}, which no rule here covers: a chain is made of Linear or Conv2d layers, each "
-                "with a PixelShuffle and pointwise activations behind it"
+                f"{name} is a {type(member).__name__}, which no rule here covers: a chain is made "
+                "of Linear or Conv2d layers, each with a PixelShuffle and pointwise activations "
+                "behind it"
             )
     if not parts:
         raise ValueError(f"there is no Linear or Conv2d layer in this {type(module).__name__}")
     return parts
 
 
-def _flat(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+def _flat(module: nn.Module, name: str = "") -> Iterator[tuple[str, Any]]:
     """The members of nested Sequentials in order, each with what to call it in a sentence."""
     if type(module).forward is not nn.Sequential.forward:
         yield f"layer {name!r}" if name else "the network", module
         return
-    for (
-        key,
-        member,
-    ) in module._modules.items():  # named_children() would skip a module that is used twice
+    # named_children() would skip a module that is used twice.
+    for key, member in module._modules.items():
+        assert member is not None
         yield from _flat(member, f"{name}.{key}" if name else key)
 
 
-def _check_convolution(name: str, m: nn.Conv2d) -> None:
-    (k, other), half = m.kernel_size, m.kernel_size[0] // 2
-    padding = (half, half) if m.padding == "same" else (0, 0) if m.padding == "valid" else m.padding
-    plain = (
-        m.padding_mode == "zeros" and m.groups == 1 and m.dilation == (1, 1) and m.stride == (1, 1)
-    )
-    if not (plain and k == other and k % 2 and padding == (half, half)):
+def _is_shuffle_behind(member: nn.Module, parts: list[Part]) -> bool:
+    """Whether a member is the one PixelShuffle that a convolution may have behind it."""
+    if not isinstance(member, nn.PixelShuffle) or not parts:
+        return False
+    return not parts[-1].is_linear and parts[-1].stride == 1
+
+
+def _check_layer(name: str, member: nn.Linear | nn.Conv2d, before: list[Part]) -> None:
+    """Refuse a layer that would not be one linear map with weights of its own."""
+    if before and isinstance(member, nn.Linear) != before[0].is_linear:
         raise ValueError(
-            f"{name}, {m}, is no convolution that the rules cover: these have square, odd kernels, stride 1, zero padding of "
-            "half the kernel, one group and no dilation"
+            f"{name} is a {type(member).__name__} among others; "
+            "a chain is of Linear or of Conv2d layers"
+        )
+    if any(member is part.module for part in before):
+        raise ValueError(
+            f"{name} was there before; neurons of shared weights paint in two places at once"
+        )
+    if "weight" not in member._parameters:
+        raise ValueError(
+            f"the weights of {name} are computed from others; bake them in before tracing"
+        )
+    if isinstance(member, nn.Conv2d):
+        _check_convolution(name, member)
+
+
+def _check_convolution(name: str, convolution: nn.Conv2d) -> None:
+    height, width = convolution.kernel_size
+    half = height // 2
+    padding: Any = convolution.padding
+    if padding == "same":
+        padding = half, half
+    elif padding == "valid":
+        padding = 0, 0
+    plain = (
+        convolution.padding_mode == "zeros"
+        and convolution.groups == 1
+        and convolution.dilation == (1, 1)
+        and convolution.stride == (1, 1)
+    )
+    square_and_odd = height == width and height % 2 == 1
+    if not (plain and square_and_odd and padding == (half, half)):
+        raise ValueError(
+            f"{name}, {convolution}, is no convolution that the rules cover: these have square, "
+            "odd kernels, stride 1, zero padding of half the kernel, one group and no dilation"
         )
 
 
-def _function(m: nn.Module):
+def _as_function(module: Any) -> Activation:
     """A pointwise module as a function that leaves its input alone."""
-    if type(m) in _PLAIN:
-        return _PLAIN[type(m)]
-    if isinstance(m, nn.GELU) and m.approximate == "none":
+    if type(module) in _FUNCTIONS:
+        return _FUNCTIONS[type(module)]
+    if isinstance(module, nn.GELU) and module.approximate == "none":
         return F.gelu
-    if getattr(m, "inplace", False):
-        m = copy.copy(m)
-        m.inplace = False
-    return m
+    if getattr(module, "inplace", False):
+        module = copy.copy(module)
+        module.inplace = False
+    return module
 
 
 @torch.no_grad()
-def _is_pointwise(m: nn.Module) -> bool:
-    """By experiment: each output depends on its own input alone, wherever that stands, and
-    nothing is drawn by lot.
+def _is_pointwise(module: nn.Module) -> bool:
+    """Whether each output depends on its own input alone, wherever that stands, and nothing is
+    random: by experiment.
     """
-    if sum(p.numel() for p in m.parameters()) > 1:
+    if sum(p.numel() for p in module.parameters()) > 1:
         return False
-    x = torch.linspace(-3, 3, 96)[
-        torch.randperm(96, generator=torch.Generator().manual_seed(0))
-    ].view(2, 3, 4, 4)
-    other = torch.where(x > 0, x, -2 * x - 1)
-    like = next(m.parameters(), x)
+    shuffled = torch.randperm(96, generator=torch.Generator().manual_seed(0))
+    x = torch.linspace(-3, 3, 96)[shuffled].view(2, 3, 4, 4)
+    positive = x > 0
+    # The same picture turned upside down in every dimension, and one with other negative values.
+    turned, changed = x.flip(0, 1, 2, 3), torch.where(positive, x, -2 * x - 1)
+    outputs = _try_outputs(module, [x.clone(), turned, changed])
+    if outputs is None or any(y.shape != x.shape for y in outputs):
+        return False
+    y, of_turned, of_changed = outputs
+    same_anywhere = torch.equal(of_turned.flip(0, 1, 2, 3), y)
+    return same_anywhere and torch.equal(of_changed[positive], y[positive])
+
+
+def _try_outputs(module: nn.Module, inputs: list[Tensor]) -> list[Tensor] | None:
+    """What a module makes of some inputs, in their dtype, without touching torch's random state;
+    None where it refuses them.
+    """
+    like = next(module.parameters(), inputs[0])
     try:
         with torch.random.fork_rng(devices=[]):
-            y, turned, mixed = (m(v.to(like)).to(x) for v in (x.clone(), x.flip(0, 1, 2, 3), other))
+            return [module(x.to(like)).to(x) for x in inputs]
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError):
-        return False
-    same = y.shape == x.shape and turned.shape == x.shape and mixed.shape == x.shape
-    return same and torch.equal(turned.flip(0, 1, 2, 3), y) and torch.equal(mixed[x > 0], y[x > 0])
+        return None

@@ -1,5 +1,5 @@
 """FFN: a coordinate network with random Fourier features (Tancik et al., NeurIPS 2020). Represents
-one image.
+one image. METHOD 1.
 
 Coordinates are (row, col), row first, the longer side spanning [−1, 1]: ``2·(i/(max(H, W) − 1) −
 0.5)``.
@@ -8,19 +8,28 @@ Coordinates are (row, col), row first, the longer side spanning [−1, 1]: ``2·
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import Layer, identity
+from .layers import Layer, column_layer, identity
 from .parts import Recipe, coordinates
 
 
 @dataclass(frozen=True)
 class FFNConfig:
-    """size: (H, W) in pixels; width: d, units per hidden layer and number of frequencies; scale:
-    their std.
+    """Shape of an FFN.
+
+    Attributes
+    ----------
+    size : (int, int)
+        (H, W) in pixels.
+    width : int
+        d, units per hidden layer and number of frequencies.
+    scale : float
+        Standard deviation of the frequencies, in cycles per unit of the coordinates.
     """
 
     size: tuple[int, int]
@@ -28,15 +37,20 @@ class FFNConfig:
     scale: float = 10.0
 
     @classmethod
-    def for_clip(cls, size: tuple[int, int], n_frames: int, **options) -> FFNConfig:
+    def for_clip(cls, size: tuple[int, int], n_frames: int, **options: Any) -> FFNConfig:
         """The configuration for one frame of a clip; the number of frames does not matter."""
-        return cls(size=tuple(size), **options)
+        height, width = size
+        return cls(size=(height, width), **options)
 
 
 class FFN(nn.Module):
-    """γ(x) = [sin 2πBx, cos 2πBx] → d → d → 3, ReLU between, identity last.
+    """``γ(x) = [sin 2πBx, cos 2πBx] → d → d → 3``, ReLU between, identity last.
 
     ``forward`` ignores the frame position and returns (B, 3, H, W) for B positions.
+
+    Parameters
+    ----------
+    config : FFNConfig
     """
 
     family = "ffn"
@@ -45,14 +59,19 @@ class FFN(nn.Module):
     for_video = False
     frame = 0  # of its clip, that it was fitted to
 
+    B: Tensor  # the frequencies, (d, 2), fixed
+
     def __init__(self, config: FFNConfig):
         super().__init__()
-        self.config, d = config, config.width
-        B = torch.empty(
-            d, 2
-        )  # like torch.randn, which on the meta device takes a second to import what it needs
-        self.register_buffer("B", B if B.is_meta else B.normal_() * config.scale)
-        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in ((2 * d, d), (d, d), (d, 3)))
+        self.config = config
+        d = config.width
+        # torch.empty and normal_ draw what torch.randn draws, which on the meta device takes a
+        # second to import what it needs.
+        frequencies = torch.empty(d, 2)
+        if not frequencies.is_meta:
+            frequencies = frequencies.normal_() * config.scale
+        self.register_buffer("B", frequencies)
+        self.linears = nn.ModuleList([nn.Linear(2 * d, d), nn.Linear(d, d), nn.Linear(d, 3)])
 
     def encode(self, t: Tensor) -> Tensor:
         """Fourier features of every pixel, the same for all frames: (1, 2d, H, W)."""
@@ -61,44 +80,41 @@ class FFN(nn.Module):
         return torch.cat([phase.sin(), phase.cos()])[None]
 
     def stem(self, code: Tensor) -> Tensor:
+        """The features themselves: (1, 2d, H, W)."""
         return code
 
     def decode(self, code: Tensor) -> Tensor:
         """(1, 2d, H, W) → (1, 3, H, W)."""
-        x = code.flatten(2).transpose(1, 2)  # (1, HW, 2d)
-        for i, linear in enumerate(self.linears):
-            x = linear(F.relu(x) if i else x)
+        first, *others = self.linears
+        x = first(code.flatten(2).transpose(1, 2))  # (1, HW, 2d) → (1, HW, d)
+        for linear in others:
+            x = linear(F.relu(x))
         return x.transpose(1, 2).unflatten(2, self.config.size)
 
     def forward(self, t: Tensor) -> Tensor:
+        """(B,) → (B, 3, H, W), the same picture B times."""
         return self.decode(self.encode(t)).expand(len(t), -1, -1, -1)
 
+    def layers(self) -> tuple[Layer, ...]:
+        """layer1, layer2, layer3 with 2d, d and d neurons (columns)."""
+        layers: list[Layer] = []
+        for number, linear in enumerate(self.linears, 1):
+            activation = F.relu if number < len(self.linears) else identity
+            layers.append(column_layer(f"layer{number}", linear, activation))
+        return tuple(layers)
+
     @classmethod
-    def from_authors(cls, state: dict[str, Tensor], size: tuple[int, int], n_frames: int | None):
+    def from_authors(
+        cls, state: dict[str, Tensor], size: tuple[int, int], n_frames: int | None
+    ) -> tuple[FFNConfig, dict[str, Tensor]] | None:
         """Configuration and tensors of a file in the authors' layout, or None where it is of
         another kind.
         """
         if "model.positional_encoding.B" not in state:
             return None
         rename = {"model.positional_encoding.B": "B"}
-        rename |= {
-            f"model.net.{i}.linear.{p}": f"linears.{i}.{p}"
-            for i in range(3)
-            for p in ("weight", "bias")
-        }
-        tensors = {rename.get(k, k): v for k, v in state.items()}
+        for number in range(3):
+            for kind in ("weight", "bias"):
+                rename[f"model.net.{number}.linear.{kind}"] = f"linears.{number}.{kind}"
+        tensors = {rename.get(name, name): value for name, value in state.items()}
         return cls.Config(size=size, width=len(tensors["B"])), tensors
-
-    def layers(self) -> tuple[Layer, ...]:
-        """layer1, layer2, layer3 with 2d, d and d neurons (columns)."""
-        return tuple(
-            Layer(
-                f"layer{i}",
-                m.weight[:, :, None, None],
-                m.bias,
-                1,
-                F.relu if i < 3 else identity,
-                "columns",
-            )
-            for i, m in enumerate(self.linears, 1)
-        )

@@ -1,28 +1,6 @@
-"""What a family tells the tracer: a network is a chain of layers, and each layer is one linear map.
+"""A network is a chain of layers, and each layer is one linear map with an activation behind it.
 
-A family is a plain ``nn.Module`` in one file. To the tracer it offers, besides ``forward(t)`` → (B,
-3, H, W),
-
-* ``encode(t)``  — what the network receives for frame positions ``t`` (B,) in [0, 1): free of
-  parameters to be fitted;
-* ``stem(code)`` — the input of the first layer whose neurons are traced, (B, c_in, h, w);
-* ``layers()``   — the chain of :class:`Layer` from there to the picture;
-* ``for_video``, ``config.size`` (H, W) and ``config.n_frames`` for a video; ``frame`` for an image:
-  which one of its clip.
-
-To be fitted, saved and loaded by name it also has ``family`` (its name, under which
-``models.FAMILIES`` lists the class), ``Config`` (a dataclass of plain values with ``for_clip(size,
-n_frames, **options)``), ``decode(code)`` and a ``recipe``. Optional:
-
-* ``new_encoder()`` and ``keep_codes(codes)``, where codes are learned: a new module frames (B, 3,
-  H, W) → codes that is
-  fitted along with the network, and what stores the codes of all frames, (T, …), for ``encode``
-  once the fit is done;
-* ``packed()`` and ``unpacked(config, tensors)``, where a file can hold less than all parameters;
-* ``from_authors(state, size, n_frames)``, which makes (config, tensors) of a published file's
-  tensors, or None.
-
-Nothing else in the package knows which family it is looking at.
+:class:`Layer` is what a family tells the tracer; ``protocol.py`` lists what else a family offers.
 ``notebooks/13_your_own_network.ipynb`` adds one, and a plain chain of torch's own layers needs no
 description: see ``models.chain``.
 
@@ -34,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +24,24 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
-_IN_PLACE = {
+@runtime_checkable
+class ActivatesInPlace(Protocol):
+    """An activation that can overwrite its input."""
+
+    def in_place_(self, x: Tensor) -> Tensor:
+        """The activation of x, into x."""
+
+
+@runtime_checkable
+class GivesSlope(Protocol):
+    """An activation that knows its derivative."""
+
+    def slope_(self, x: Tensor) -> Tensor:
+        """The activation's derivative at x, into x."""
+
+
+# torch's own functions that have a form which overwrites its input
+_IN_PLACE: dict[Callable, Callable[[Tensor], Tensor]] = {
     F.gelu: torch.ops.aten.gelu_,
     F.relu: torch.relu_,
     torch.sin: torch.sin_,
@@ -58,24 +54,24 @@ class Layer:
     """One linear map, what follows it, and how its weights are grouped into neurons.
 
     The layer computes ``activation(shuffle(conv(x, weight) + bias))`` with stride 1 and zero
-    padding ``k // 2``.
+    padding ``k // 2``: (B, c_in, h, w) → (B, c_out / s², h·s, w·s).
 
     Attributes
     ----------
     name : str
         The layer's public name, e.g. ``"block3"``.
     weight : Tensor, (c_out, c_in, k, k), k odd
-        A linear layer is the case k = 1.
+        float32 or float64, on any device. A linear layer is the case k = 1.
     bias : Tensor, (c_out,), or None
     stride : int
         PixelShuffle factor s: pre-shuffle channel ``o·s² + q`` becomes sub-pixel ``(q div s, q mod
         s)`` of channel ``o``.
     activation : callable
-        Pointwise; may also offer ``in_place_(x)``, and ``slope_(x)``, its derivative in place.
+        Pointwise; may also be :class:`ActivatesInPlace` or :class:`GivesSlope`.
     neurons : {"kernels", "columns"}
         ``"kernels"``: neuron ``(i, o')`` is the k×k kernel from input channel i to pre-shuffle
-        channel o', ordered row-major. ``"columns"``: neuron j is the column ``weight[:, j]``, all
-        output units together (k = s = 1).
+        channel o', ordered row-major, ``neuron = i * c_out + o'``. ``"columns"``: neuron j is the
+        column ``weight[:, j]``, all output units together (k = s = 1).
     """
 
     name: str
@@ -87,38 +83,43 @@ class Layer:
 
     @property
     def c_out(self) -> int:
+        """Output channels before the shuffle."""
         return self.weight.shape[0]
 
     @property
     def c_in(self) -> int:
+        """Input channels."""
         return self.weight.shape[1]
 
     @property
     def kernel(self) -> int:
+        """Side of the kernels in cells of the layer's input grid."""
         return self.weight.shape[-1]
 
     @property
     def pad(self) -> int:
+        """Zero padding along each side that keeps the grid's size."""
         return self.kernel // 2
 
     @property
     def n_neurons(self) -> int:
+        """How many columns or kernels the layer has."""
         return self.c_in if self.neurons == "columns" else self.c_in * self.c_out
 
     def detached(self) -> Layer:
         """The same layer over weights that carry no gradient."""
-        return replace(
-            self,
-            weight=self.weight.detach(),
-            bias=None if self.bias is None else self.bias.detach(),
-        )
+        bias = None if self.bias is None else self.bias.detach()
+        return replace(self, weight=self.weight.detach(), bias=bias)
 
     def without(self, neurons: Tensor) -> Layer:
-        """A copy with the weights of these neurons set to zero; biases stay."""
-        return replace(self, weight=self.weight.detach().clone()).silence_(neurons)
+        """A copy with the weights of these neurons (k,) set to zero; biases stay."""
+        copied = replace(self, weight=self.weight.detach().clone())
+        return copied.silence_(neurons)
 
     def silence_(self, neurons: Tensor) -> Layer:
-        """The same in place, on the network itself."""
+        """Set the weights of these neurons (k,) to zero in place, on the network itself; biases
+        stay.
+        """
         weight = self.weight.detach()
         if self.neurons == "columns":
             weight[:, neurons] = 0
@@ -135,58 +136,89 @@ class Layer:
         return F.pixel_shuffle(z, self.stride) if self.stride > 1 else z
 
     def __call__(self, x: Tensor) -> Tensor:
+        """(B, c_in, h, w) → (B, c_out / s², h·s, w·s)."""
         return self.activation(self.shuffle(self.linear(x)))
 
     def activate_(self, z: Tensor) -> Tensor:
         """The activation, in place where torch or the activation itself can."""
-        return (
-            _IN_PLACE.get(self.activation) or getattr(self.activation, "in_place_", self.activation)
-        )(z)
+        in_place = _IN_PLACE.get(self.activation)
+        if in_place is not None:
+            return in_place(z)
+        if isinstance(self.activation, ActivatesInPlace):
+            return self.activation.in_place_(z)
+        return self.activation(z)
 
     def slope(self, x: Tensor, output: Tensor) -> Tensor:
-        """Derivative of the activation where input ``x`` led to ``output``, shaped like the
-        output.
+        """Derivative of the activation where input x led to ``output``, shaped like the output.
+
+        x : (B, c_in, h, w); output : (B, c_out / s², h·s, w·s).
         """
         if self.activation is F.relu:
             return (output > 0).to(x.dtype)
         z = self.shuffle(self.linear(x))
-        if hasattr(self.activation, "slope_"):
+        if isinstance(self.activation, GivesSlope):
             return self.activation.slope_(z)
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             return torch.autograd.grad(self.activation(z).sum(), z)[0]
 
 
+def column_layer(name: str, linear: Any, activation: Callable[[Tensor], Tensor]) -> Layer:
+    """An ``nn.Linear`` that is applied to every pixel, as a layer whose columns are neurons."""
+    weight = linear.weight[:, :, None, None]  # (c_out, c_in) → (c_out, c_in, 1, 1)
+    return Layer(name, weight, linear.bias, 1, activation, "columns")
+
+
 def run(layers: Sequence[Layer], x: Tensor) -> Tensor:
-    """Send ``x`` (B, c_in, h, w) through the chain; the image for the whole chain, (B, 3, H, W)."""
-    wide = any(layer.kernel > 1 for layer in layers)
-    x = (
-        x.contiguous(memory_format=torch.channels_last) if wide else x
-    )  # in which wide kernels take less time
+    """Send x (B, c_in, h, w) through the chain; for the whole chain the result is the picture, (B,
+    3, H, W).
+    """
+    if any(layer.kernel > 1 for layer in layers):
+        # Convolutions with wide kernels take less time in this memory format.
+        x = x.contiguous(memory_format=torch.channels_last)
     for layer in layers:
         x = layer(x)
     return x
 
 
 def check_chain(layers: Sequence[Layer]) -> None:
-    """Refuse chains whose maps would not mean what they say."""
+    """Refuse chains whose maps would not mean what they say.
+
+    Raises
+    ------
+    ValueError
+        Naming the layer: the last one is not linear, not of stride 1 or has no three channels; a
+        kernel is not square and odd; columns are followed by something that mixes pixels.
+    """
     last = layers[-1]
     if last.stride != 1 or last.activation is not identity:
         raise ValueError(
-            f"the last layer, {last.name}, must be linear and of stride 1: add an identity layer behind it"
+            f"the last layer, {last.name}, must be linear and of stride 1: "
+            "add an identity layer behind it"
         )
     for number, layer in enumerate(layers):
-        h, w = layer.weight.shape[2:]
-        if h != w or h % 2 == 0:
-            raise ValueError(
-                f"{layer.name} has kernels of {h}×{w}; a traced kernel is square and odd"
-            )
-        wide = next((x for x in layers[number:] if (x.kernel, x.stride) != (1, 1)), None)
-        if layer.neurons == "columns" and wide:
-            raise ValueError(
-                f"{layer.name} has columns as neurons, which needs kernel 1 and stride 1 from there on ({wide.name})"
-            )
+        _check_kernel(layer)
+        if layer.neurons == "columns":
+            _check_pointwise(layer, layers[number:])
     if last.c_out != 3:
         raise ValueError(
             f"the last layer, {last.name}, paints {last.c_out} channels; a picture has 3"
         )
+
+
+def _check_kernel(layer: Layer) -> None:
+    height, width = layer.weight.shape[2:]
+    if height != width or height % 2 == 0:
+        raise ValueError(
+            f"{layer.name} has kernels of {height}×{width}; a traced kernel is square and odd"
+        )
+
+
+def _check_pointwise(layer: Layer, from_there_on: Sequence[Layer]) -> None:
+    """Columns are neurons only where no pixel sees another from there on."""
+    for later in from_there_on:
+        if later.kernel != 1 or later.stride != 1:
+            raise ValueError(
+                f"{layer.name} has columns as neurons, which needs kernel 1 and stride 1 "
+                f"from there on ({later.name})"
+            )

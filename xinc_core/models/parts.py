@@ -1,11 +1,12 @@
-"""What families share: how they are fitted, where pixels lie, and how wide a network of so many
-parameters is.
+"""What families share: how they are fitted, where pixels lie, and how wide a network of a given
+number of parameters is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,8 +14,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a family is fitted. warmup: share of the epochs over which the rate climbs from a tenth;
-    seconds: of a frame and epoch at 128×256 on two CPU cores, for estimates."""
+    """How a family is fitted: Adam on the mean squared error.
+
+    Attributes
+    ----------
+    epochs : int
+        Passes over all frames, at least 1.
+    lr : float
+        Adam's highest learning rate, above 0.
+    batch : int
+        Frames per step.
+    warmup : float
+        Share of the epochs over which the rate climbs from a tenth of ``lr``, 0..1.
+    cosine : bool
+        Whether the rate then falls along half a cosine.
+    """
 
     epochs: int = 300
     lr: float = 1e-3
@@ -22,41 +36,78 @@ class Recipe:
     warmup: float = 0.0
     cosine: bool = False
 
-    def instead(self, **asked) -> Recipe:
-        """The recipe with what was asked for, where it is not None, instead of its own."""
-        recipe = replace(self, **{k: v for k, v in asked.items() if v is not None})
+    def instead(self, **options: Any) -> Recipe:
+        """The recipe with these options instead of its own, where they are not None.
+
+        Raises
+        ------
+        ValueError
+            For less than one epoch, or a rate that is not positive.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        recipe = replace(self, **given)
         if recipe.epochs < 1 or recipe.lr <= 0:
             raise ValueError(
-                f"a fit needs at least one epoch and a positive rate, not epochs={recipe.epochs}, lr={recipe.lr}"
+                "a fit needs at least one epoch and a positive rate, "
+                f"not epochs={recipe.epochs}, lr={recipe.lr}"
             )
         return recipe
 
 
-def coordinates(size: tuple[int, int], **at) -> Tensor:
-    """(row, col) of every pixel, row first, the longer side spanning [−1, 1]: (2, H, W). at :
-    device, dtype.
+def coordinates(
+    size: tuple[int, int],
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """(row, col) of every pixel, row first, the longer side spanning [−1, 1]: (2, H, W).
+
+    Pixel i of a side has the coordinate ``2·(i/(max(H, W) − 1) − 0.5)``, METHOD 1.
     """
-    longer = max(*(n - 1 for n in size), 1)
-    row, col = (2 * (torch.arange(n, **at) / longer - 0.5) for n in size)
-    return torch.stack(torch.meshgrid(row, col, indexing="ij"))
+    height, width = size
+    longest = max(height - 1, width - 1, 1)
+    rows = 2 * (torch.arange(height, device=device, dtype=dtype) / longest - 0.5)
+    columns = 2 * (torch.arange(width, device=device, dtype=dtype) / longest - 0.5)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
 
 
-def widest(config: Callable, parameters: int, what: str):
-    """The widest configuration with at most so many ``n_parameters``; ``config(first)`` makes
-    one from its first width.
+class Sized(Protocol):
+    """A configuration that counts its parameters."""
+
+    @property
+    def n_parameters(self) -> int: ...
+
+
+Config = TypeVar("Config", bound=Sized)
+
+
+def widest(config: Callable[[int], Config], parameters: int, what: str) -> Config:
+    """The widest configuration with at most ``parameters`` parameters.
+
+    config : first width (1, 2, …) → configuration, with more parameters the wider it is; what : the
+    kind of network, for the error's sentence.
+
+    Raises
+    ------
+    ValueError
+        Where even the narrowest has more.
     """
-    first, best = 1, None
-    while (wider := config(first)).n_parameters <= parameters:
-        first, best = first + 1, wider
+    best = None
+    first_width = 1
+    candidate = config(first_width)
+    while candidate.n_parameters <= parameters:
+        best = candidate
+        first_width += 1
+        candidate = config(first_width)
     if best is None:
         raise ValueError(f"no {what} has as few as {parameters:,} parameters")
     return best
 
 
 def narrowing(first: int, least: int = 1) -> Iterator[int]:
-    """Widths of a decoder: each 1.2 times less than the one before, as in the NeRV papers, but
-    not below ``least``.
+    """Widths of a decoder without end: each 1.2 times less than the one before, as in the NeRV
+    papers, but not below ``least`` (or below ``first`` where that is less).
     """
+    width = first
     while True:
-        yield first
-        first = max(round(first / 1.2), min(least, first))
+        yield width
+        width = max(round(width / 1.2), min(least, width))

@@ -1,5 +1,5 @@
 """SIREN: a coordinate network with sine activations (Sitzmann et al., NeurIPS 2020). Represents one
-image.
+image. METHOD 1.
 
 Coordinates are FFN's: (row, col), the longer side spanning [−1, 1]. Then ``sin(ω·(Wx + b))`` layer
 after layer, and a linear one at the end.
@@ -11,22 +11,25 @@ activation and not to the weights, so that a layer's weight is the parameter its
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .layers import Layer, identity
+from .layers import Layer, column_layer, identity
 from .parts import Recipe, coordinates
 
 
 @dataclass(frozen=True)
 class Sine:
-    """x ↦ sin(ω·x), pointwise."""
+    """x ↦ sin(ω·x), pointwise; ``w0`` is ω in radians per unit of x."""
 
     w0: float = 30.0
 
     def __call__(self, x: Tensor) -> Tensor:
+        """A new tensor, shaped like x."""
         return torch.sin(self.w0 * x)
 
     def in_place_(self, x: Tensor) -> Tensor:
@@ -40,9 +43,24 @@ class Sine:
 
 @dataclass(frozen=True)
 class SIRENConfig:
-    """size: (H, W) in pixels; width: units per sine layer; depth: sine layers after the stem;
-    first_w0, w0: frequency ω of the stem (the paper's 30 learns small pictures slowly) and of the
-    others."""
+    """Shape of a SIREN.
+
+    Attributes
+    ----------
+    size : (int, int)
+        (H, W) in pixels.
+    width : int
+        Units per sine layer.
+    depth : int
+        Sine layers behind the stem, at least 1.
+    first_w0, w0 : float
+        Frequency ω of the stem (the paper's 30 learns small pictures slowly) and of the others.
+
+    Raises
+    ------
+    ValueError
+        Where there would be no unit, no sine layer or a frequency that is not positive.
+    """
 
     size: tuple[int, int]
     width: int = 128
@@ -50,22 +68,29 @@ class SIRENConfig:
     first_w0: float = 60.0
     w0: float = 30.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.depth < 1 or self.width < 1 or min(self.first_w0, self.w0) <= 0:
             raise ValueError(
-                "a SIREN has at least one sine layer behind its stem, one unit and positive frequencies, not "
-                f"depth={self.depth}, width={self.width}, first_w0={self.first_w0:g}, w0={self.w0:g}"
+                "a SIREN has at least one sine layer behind its stem, one unit and positive "
+                f"frequencies, not depth={self.depth}, width={self.width}, "
+                f"first_w0={self.first_w0:g}, w0={self.w0:g}"
             )
 
     @classmethod
-    def for_clip(cls, size: tuple[int, int], n_frames: int, **options) -> SIRENConfig:
+    def for_clip(cls, size: tuple[int, int], n_frames: int, **options: Any) -> SIRENConfig:
         """The configuration for one frame of a clip; the number of frames does not matter."""
-        return cls(size=tuple(size), **options)
+        height, width = size
+        return cls(size=(height, width), **options)
 
 
 class SIREN(nn.Module):
-    """(row, col) → sine layers → colour. ``forward`` ignores the frame position and returns (B,
-    3, H, W) for B positions.
+    """(row, col) → sine layers → colour.
+
+    ``forward`` ignores the frame position and returns (B, 3, H, W) for B positions.
+
+    Parameters
+    ----------
+    config : SIRENConfig
     """
 
     family = "siren"
@@ -85,14 +110,13 @@ class SIREN(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Section 3.2 of the paper: weights that keep the spread of what the sines see alike
-        from layer to layer.
+        """Section 3.2 of the paper: weights that keep the spread of what the sines see alike from
+        layer to layer.
         """
-        c = self.config
         self.first.weight.uniform_(-1 / 2, 1 / 2)
+        bound = (6 / self.config.width) ** 0.5 / self.config.w0
         for linear in self.linears:
-            bound = (6 / c.width) ** 0.5 / c.w0
-            linear.weight.uniform_(-bound, bound)
+            nn.init.uniform_(linear.get_parameter("weight"), -bound, bound)
 
     def encode(self, t: Tensor) -> Tensor:
         """Coordinates of every pixel, the same for all frames: (1, 2, H, W)."""
@@ -111,20 +135,23 @@ class SIREN(nn.Module):
         return x
 
     def forward(self, t: Tensor) -> Tensor:
+        """(B,) → (B, 3, H, W), the same picture B times."""
         return self.decode(self.encode(t)).expand(len(t), -1, -1, -1)
 
     def layers(self) -> tuple[Layer, ...]:
         """layer1 … layerN, all but the stem, with d neurons (columns) each."""
-        return tuple(
-            Layer(f"layer{i}", m.weight[:, :, None, None], m.bias, 1, activation, "columns")
-            for i, (m, activation) in enumerate(zip(self.linears, self._activations()), 1)
-        )
+        layers: list[Layer] = []
+        for linear, activation in zip(self.linears, self._activations()):
+            layers.append(column_layer(f"layer{len(layers) + 1}", linear, activation))
+        return tuple(layers)
 
-    def _activations(self) -> list:
+    def _activations(self) -> list[Callable[[Tensor], Tensor]]:
+        """One per linear layer behind the stem."""
         return [Sine(self.config.w0)] * self.config.depth + [identity]
 
 
-def _pointwise(linear: nn.Linear, x: Tensor, activation) -> Tensor:
+def _pointwise(linear: nn.Module, x: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
     """A linear layer at every pixel: (B, c, H, W) → (B, c', H, W)."""
-    y = activation(linear(x.flatten(2).transpose(1, 2)))
+    by_pixel = x.flatten(2).transpose(1, 2)  # (B, HW, c)
+    y = activation(linear(by_pixel))  # (B, HW, c')
     return y.transpose(1, 2).unflatten(2, x.shape[2:])

@@ -6,128 +6,230 @@ no gradients, no changed weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from xinc_core.models import Layer, check_chain, position
+from xinc_core.models import Layer, TracedModel, check_chain, frame_of, position
 
+from .budget import DEFAULT_BUDGET, Budget
 from .maps import LayerMaps
-from .rules import RULES, Traced, make_rule
+from .rules import Traced, check_rule, make_rule
+
+BASELINES = ("zero", "mean")
 
 
 @torch.no_grad()
-def trace(model: nn.Module, frame: int = 0, rule: str = "paper", baseline: str = "zero") -> Canvas:
+def trace(
+    model: TracedModel,
+    frame: int = 0,
+    rule: str = "paper",
+    baseline: str = "zero",
+    budget: Budget | None = None,
+) -> Canvas:
     """Run the model on one frame and return its canvas.
 
     Parameters
     ----------
-    model : nn.Module
-        Any family; on any device; float32 or float64.
+    model : TracedModel
+        Any family, or a chain of your own (``models.chain``); on any device; float32 or float64.
     frame : int
-        Frame index; image networks have one picture and ignore it.
+        Frame index, 0..T−1; image networks have one picture and ignore it.
     rule : {"paper", "first_order", "ablation"}
-        How a contribution is defined, METHOD 2 and METHOD 3.
+        How a contribution is defined, METHOD 3.
     baseline : {"zero", "mean"}
-        For ``ablation``: what a removed neuron's input is replaced by.
+        For ``ablation``: what a removed neuron's input is replaced by, 0 or its mean over all
+        pixels of the picture.
+    budget : Budget, optional
+        Sizes of the pieces into which the work is cut; maps do not depend on them, up to rounding.
+
+    Returns
+    -------
+    Canvas
+
+    Raises
+    ------
+    ValueError
+        For an unknown rule or baseline, and for a model whose maps would not mean what they say.
+    IndexError
+        For a frame outside of the model's video.
+
+    Examples
+    --------
+    >>> canvas = xc.trace(model, frame=12, rule="first_order")
+    >>> canvas["head"].heatmap()  # (H, W)
     """
-    if rule not in RULES:
-        raise ValueError(f"no rule {rule!r}; there are {', '.join(RULES)}")
-    if baseline not in ("zero", "mean"):
+    _check_question(rule, baseline)
+    frame = frame_of(model, frame)
+    device = next(model.parameters()).device
+    code = model.encode(position(model, frame).to(device))
+    x = model.stem(code).detach()  # (1, c, h, w)
+    layers = tuple(layer.detached() for layer in model.layers())
+    check_chain(layers)
+    forward = _forward(layers, x)
+    return Canvas(forward, frame, rule, baseline, budget or DEFAULT_BUDGET)
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """A chain of layers run once.
+
+    inputs : what each layer received, (1, c_in, h, w); image : the picture, (3, H, W), unclamped.
+    """
+
+    layers: tuple[Layer, ...]
+    inputs: tuple[Tensor, ...]
+    image: Tensor
+
+    def with_layer(self, layer: Layer) -> ForwardPass:
+        """The pass with the layer of this name exchanged: only what follows it is run again."""
+        names = [other.name for other in self.layers]
+        n = names.index(layer.name)
+        rerun = _forward((layer, *self.layers[n + 1 :]), self.inputs[n])
+        return ForwardPass(
+            (*self.layers[:n], *rerun.layers), (*self.inputs[:n], *rerun.inputs), rerun.image
+        )
+
+    def at(self, pixels: Tensor) -> ForwardPass:
+        """The pass at some pixels (P,) alone, as a picture one row high."""
+        inputs = tuple(x.flatten(2)[:, :, None, pixels] for x in self.inputs)  # (1, c_in, 1, P)
+        return ForwardPass(self.layers, inputs, self.image.flatten(1)[:, None, pixels])
+
+
+def _forward(layers: Sequence[Layer], x: Tensor) -> ForwardPass:
+    """Run a chain whose first layer receives x (1, c, h, w)."""
+    inputs = []
+    for layer in layers:
+        inputs.append(x)
+        x = layer(x)
+    return ForwardPass(tuple(layers), tuple(inputs), x[0])
+
+
+def _check_question(rule: str, baseline: str) -> None:
+    check_rule(rule)
+    if baseline not in BASELINES:
         raise ValueError(f"baseline is 'zero' or 'mean', not {baseline!r}")
     if baseline != "zero" and rule != "ablation":
         raise ValueError(f"a baseline is for rule='ablation'; rule {rule!r} removes nothing")
-    if not model.for_video:
-        frame = getattr(model, "frame", 0)
-    device = next(model.parameters()).device
-    x = model.stem(model.encode(position(model, frame).to(device))).detach()
-    layers = tuple(layer.detached() for layer in model.layers())
-    check_chain(layers)
-    return Canvas(layers, *_received(layers, x), frame, rule, baseline)
-
-
-def _received(layers: tuple[Layer, ...], x: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-    """What each layer of a chain receives when the first is given x (1, c, h, w), and the
-    picture (3, H, W).
-    """
-    *inputs, image = accumulate(layers, lambda received, layer: layer(received), initial=x)
-    return tuple(inputs), image[0]
 
 
 class Canvas:
-    """All contribution maps of one frame under one rule: ``canvas["block3"]`` is a
+    """All contribution maps of one frame under one rule; ``canvas["block3"]`` is a
     :class:`LayerMaps`.
 
-    layers : the layers' names, input to output; image : (3, H, W), unclamped; frame, rule, baseline
-    : as asked for.
+    Iterating yields the layers' maps, input to output. Canvases are made by :func:`trace` and by
+    the methods below; each is a new canvas over the same tensors.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        The layers' names, input to output.
+    image : Tensor, (3, H, W)
+        The picture, unclamped.
+    frame : int
+        Its index in the clip.
+    rule, baseline : str
+        As asked for.
     """
 
-    def __init__(self, layers, inputs, image: Tensor, frame: int, rule: str, baseline: str):
-        self._chain, self._inputs = layers, inputs
-        self.layers = tuple(layer.name for layer in layers)
-        self.image, self.frame, self.rule, self.baseline = image, frame, rule, baseline
+    def __init__(
+        self,
+        forward: ForwardPass,
+        frame: int,
+        rule: str,
+        baseline: str,
+        budget: Budget = DEFAULT_BUDGET,
+        whole: ForwardPass | None = None,
+    ):
+        self._forward = forward
+        # The pass at all pixels of the picture, over which means are taken; None: `forward` is it.
+        self._whole = whole
+        self._budget = budget
         self._maps: dict[str, LayerMaps] = {}
+        self.layers = tuple(layer.name for layer in forward.layers)
+        self.image = forward.image
+        self.frame = frame
+        self.rule = rule
+        self.baseline = baseline
 
     def __getitem__(self, name: str) -> LayerMaps:
+        """The maps of the layer of this name; KeyError where there is none."""
         if name not in self.layers:
             raise KeyError(f"no layer {name!r}; there are {', '.join(self.layers)}")
         if name not in self._maps:
-            n = self.layers.index(name)
-            traced = Traced(self._chain[n:], self._inputs[n:], tuple(self.image.shape[-2:]))
-            with torch.no_grad():
-                self._maps[name] = LayerMaps(name, make_rule(self.rule, traced, self.baseline))
+            traced = self._traced(self.layers.index(name))
+            self._maps[name] = LayerMaps(name, make_rule(self.rule, traced, self._budget))
         return self._maps[name]
+
+    @torch.no_grad()
+    def _traced(self, n: int) -> Traced:
+        """What rules see of the n-th layer."""
+        height, width = self.image.shape[-2:]
+        mean = None
+        if self.baseline == "mean":
+            x = (self._whole or self._forward).inputs[n][0]  # (c_in, h, w)
+            mean = x.mean((-2, -1), keepdim=True)  # (c_in, 1, 1)
+        return Traced(self._forward.layers[n:], self._forward.inputs[n:], (height, width), mean)
 
     def __iter__(self) -> Iterator[LayerMaps]:
         return (self[name] for name in self.layers)
 
     def with_rule(self, rule: str, baseline: str = "zero") -> Canvas:
-        """The same frame under another rule, without running the model again."""
-        return Canvas(self._chain, self._inputs, self.image, self.frame, rule, baseline)
+        """The same frame under another rule, without running the model again.
+
+        Raises
+        ------
+        ValueError
+            For an unknown rule or baseline.
+        """
+        _check_question(rule, baseline)
+        return Canvas(self._forward, self.frame, rule, baseline, self._budget, self._whole)
 
     @torch.no_grad()
     def with_layer(self, layer: Layer) -> Canvas:
         """The same frame with the layer of this name exchanged: only what follows it is run
         again.
         """
-        n = self.layers.index(layer.name)
-        chain = (*self._chain[:n], layer, *self._chain[n + 1 :])
-        inputs, image = _received(chain[n:], self._inputs[n])
-        return Canvas(
-            chain, (*self._inputs[:n], *inputs), image, self.frame, self.rule, self.baseline
-        )
+        whole = None if self._whole is None else self._whole.with_layer(layer)
+        return self._changed(self._forward.with_layer(layer), whole)
 
+    @torch.no_grad()
     def at(self, pixels: Tensor) -> Canvas:
         """The same frame at some pixels alone, as a picture one row high; for networks whose
-        neurons are columns.
+        neurons are columns. Means are still those over all pixels of the picture.
 
-        pixels : (P,) row-major numbers. Raises ValueError where pixels see each other, as behind
-        convolutions.
+        Parameters
+        ----------
+        pixels : LongTensor, (P,)
+            Row-major pixel numbers.
+
+        Raises
+        ------
+        ValueError
+            Where pixels see each other, as behind convolutions.
         """
-        if any(layer.neurons != "columns" for layer in self._chain):
+        if any(layer.neurons != "columns" for layer in self._forward.layers):
             raise ValueError(
-                "pixels of a convolutional network cannot be looked at alone: they see their neighbours"
+                "pixels of a convolutional network cannot be looked at alone: "
+                "they see their neighbours"
             )
-        inputs = tuple(x.flatten(2)[:, :, None, pixels] for x in self._inputs)
-        return Canvas(
-            self._chain,
-            inputs,
-            self.image.flatten(1)[:, None, pixels],
-            self.frame,
-            self.rule,
-            self.baseline,
-        )
+        return self._changed(self._forward.at(pixels), self._whole or self._forward)
 
     def without_bias(self) -> Canvas:
         """The same canvas with the bias shares left out of the paper's maps: a convention, not a
-        contribution.
+        contribution. Picture and layers' inputs stay those of the network.
         """
-        layers = tuple(replace(layer, bias=None) for layer in self._chain)
-        return Canvas(layers, self._inputs, self.image, self.frame, self.rule, self.baseline)
+        bare = tuple(replace(layer, bias=None) for layer in self._forward.layers)
+        whole = None if self._whole is None else replace(self._whole, layers=bare)
+        return self._changed(replace(self._forward, layers=bare), whole)
+
+    def _changed(self, forward: ForwardPass, whole: ForwardPass | None) -> Canvas:
+        """This canvas over another pass."""
+        return Canvas(forward, self.frame, self.rule, self.baseline, self._budget, whole)
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{layer.name} {layer.n_neurons:,}" for layer in self._chain)
+        layers = self._forward.layers
+        counts = ", ".join(f"{layer.name} {layer.n_neurons:,}" for layer in layers)
         return f"Canvas of frame {self.frame}, rule {self.rule!r}; neurons per layer: {counts}"

@@ -16,94 +16,145 @@ from xinc_core.util.progress import progress_bar
 from .region_sums import Regional, side_by_side
 from .rules import Box, Rule, Subset, Traced, whole
 
-STREAM_BYTES = 2**22  # maps per step of a reduction: small enough to stay in the processor's cache
-WORK_BYTES = (
-    256e6  # working memory of a rule, which decides into how many tiles a large picture is cut
-)
+Groups = Iterator[tuple[Tensor, Tensor]]  # (neurons, values) of one group after the other
 
 
 class LayerMaps:
-    """The contribution maps of one layer's neurons: lazy, streamed, reducible.
+    """The contribution maps C_n(p) of one layer's neurons: lazy, streamed, reducible.
 
-    |C| is Σ_c|·| for the three-channel rules, and the absolute value of the one map for ``paper``.
+    ``canvas["block3"]`` is one. Maps have the model's dtype and device; sums are float64. |C| is
+    Σ_c|·| over the colours for the three-channel rules, and the absolute value of the one map for
+    ``paper``. Values have the picture's units: 1 is the full range of a colour.
+
+    Parameters
+    ----------
+    name : str
+        The layer's name.
+    rule : Rule
+        How a contribution is defined, for this layer.
+
+    Examples
+    --------
+    >>> maps = xc.trace(model, frame=0, rule="first_order")["block3"]
+    >>> maps[5]  # one map, (H, W)
+    >>> maps.totals().argsort(descending=True)[:10]  # the ten strongest neurons
     """
 
     def __init__(self, name: str, rule: Rule):
-        self.name, self._rule = name, rule
+        self.name = name
+        self._rule = rule
         self._samples: dict[tuple[int, int], LayerMaps] = {}
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(n_neurons, H, W)."""
-        return len(self._rule.neurons), *self._rule.traced.size
+        height, width = self._rule.traced.size
+        return len(self._rule.neurons), height, width
 
     def __len__(self) -> int:
         return self.shape[0]
 
     @torch.no_grad()
     def __getitem__(self, neuron: int) -> Tensor:
-        """One neuron's map, (H, W), computed on demand."""
-        return self._rule.maps(self._index(neuron), whole(self.shape[1:]))[0]
+        """One neuron's map, (H, W), computed on demand.
+
+        Signed for ``paper`` (as its activation lets it be), a magnitude ≥ 0 for the three-channel
+        rules.
+
+        Raises
+        ------
+        IndexError
+            Outside of the layer's neurons.
+        TypeError
+            For a slice.
+        """
+        return self._rule.maps(self._index(neuron), self._picture)[0]
 
     @torch.no_grad()
     def color(self, neuron: int) -> Tensor:
-        """One neuron's signed colour channels, (3, H, W); for ``paper`` the last layer only."""
-        return self._rule.color(self._index(neuron), whole(self.shape[1:]))[0]
+        """One neuron's signed colour channels, (3, H, W); for ``paper`` the last layer only.
+
+        Raises
+        ------
+        IndexError
+            Outside of the layer's neurons.
+        ValueError
+            Where the rule's maps of this layer have no colours.
+        """
+        return self._rule.color(self._index(neuron), self._picture)[0]
 
     @torch.no_grad()
     def pixel(self, row: int, col: int) -> Tensor:
-        """Every neuron's contribution to one pixel, (n_neurons,), without computing the rest of
-        the maps.
+        """Every neuron's map at one pixel, (n_neurons,), without computing the rest of the maps.
+
+        Raises
+        ------
+        IndexError
+            Outside of the picture.
         """
-        if not (0 <= row < self.shape[1] and 0 <= col < self.shape[2]):
-            raise IndexError(
-                f"pixel ({row}, {col}) is outside the picture of {self.shape[1]}×{self.shape[2]}"
-            )
-        values = self._rule.traced.x.new_empty(len(self))
+        _, H, W = self.shape
+        if not (0 <= row < H and 0 <= col < W):
+            raise IndexError(f"pixel ({row}, {col}) is outside the picture of {H}×{W}")
+        box = (row, row + 1), (col, col + 1)
+        values = self.traced.x.new_empty(len(self))
         for neurons in self._rule.groups(len(self)):
-            values[neurons] = self._rule.maps(neurons, ((row, row + 1), (col, col + 1)))[:, 0, 0]
+            values[neurons] = self._rule.maps(neurons, box)[:, 0, 0]
         return values
 
     @torch.no_grad()
-    def chunks(self, max_bytes: float = 64e6) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (neurons, maps): LongTensor (k,) and (k, H, W), at most ``max_bytes`` of maps at
-        a time, each neuron once.
+    def chunks(self, max_bytes: float = 64e6) -> Groups:
+        """Stream the maps, at most ``max_bytes`` bytes of them at a time, each neuron once.
+
+        Yields
+        ------
+        neurons : LongTensor, (k,)
+            In the order that is cheapest for the rule.
+        maps : Tensor, (k, H, W)
         """
-        for neurons in self._rule.groups(int(max_bytes // self._map_bytes)):
-            yield neurons, self._rule.maps(neurons, whole(self.shape[1:]))
+        max_maps = int(max_bytes // self._map_bytes)
+        for neurons in self._rule.groups(max_maps):
+            yield neurons, self._rule.maps(neurons, self._picture)
 
     def totals(self) -> Tensor:
-        """(n_neurons,) Σ_p |C_n(p)|, float64."""
+        """A_n = Σ_p |C_n(p)|, (n_neurons,), float64."""
         return self._sums[0].clone()
 
     def heatmap(self) -> Tensor:
-        """(H, W) Σ_n |C_n(p)|, float64."""
+        """Σ_n |C_n(p)|, (H, W), float64."""
         return self._sums[1].clone()
 
     @torch.no_grad()
     def squares(self) -> Tensor:
-        """(n_neurons,) Σ_p C_n(p)², float64."""
-        out = torch.zeros(len(self), dtype=torch.float64, device=self._device)
-        for _, maps in self.tiles("squares"):
-            for neurons, values in maps:
-                out[neurons] += values.square_().sum(1)
-        return out
+        """Σ_p C_n(p)², with |C| of the three-channel rules, (n_neurons,), float64."""
+        sums = self._zeros(len(self))
+        for _, groups in self.tiles("squares"):
+            for neurons, values in groups:
+                sums[neurons] += values.square_().sum(1)
+        return sums
 
     @torch.no_grad()
     def region_sums(self, labels: Tensor | Sequence[Tensor]) -> Tensor:
-        """(n_neurons, n_regions) Σ_{p∈r} |C_n(p)|, float64, for integer labels (H, W) in 0..R−1.
+        """A_{n,r} = Σ_{p∈r} |C_n(p)|, (n_neurons, n_regions), float64.
 
-        Several partitions are summed in one pass; their regions stand side by side.
+        Parameters
+        ----------
+        labels : Tensor of integers, (H, W), or several of them
+            The region of every pixel, 0..R−1. Several partitions are summed in one pass; their
+            regions stand side by side.
+
+        Raises
+        ------
+        ValueError
+            Where labels have another size, are no whole numbers, or are out of range.
         """
-        regions, n_regions = side_by_side(
-            [labels] if isinstance(labels, Tensor) else labels, self.shape[1:]
-        )
-        out = torch.zeros(len(self), n_regions, dtype=torch.float64, device=self._device)
-        for pixels, maps in self.tiles("region sums"):
-            sums = Regional(regions[:, pixels], n_regions, like=self.traced.x)
-            for neurons, values in maps:
-                out[neurons] += sums(values)
-        return out
+        partitions = [labels] if isinstance(labels, Tensor) else labels
+        regions, n_regions = side_by_side(partitions, self.shape[1:])
+        sums = self._zeros(len(self), n_regions)
+        for pixels, groups in self.tiles("region sums"):
+            over_regions = Regional(regions[:, pixels], n_regions, like=self.traced.x)
+            for neurons, values in groups:
+                sums[neurons] += over_regions(values)
+        return sums
 
     @torch.no_grad()
     def tensor(self) -> Tensor:
@@ -114,118 +165,139 @@ class LayerMaps:
         MemoryError
             With the size, and what to use instead.
         """
-        need, free = len(self) * self._map_bytes, free_bytes(self._device)
-        if need > 0.8 * free:
+        needed, free = len(self) * self._map_bytes, free_bytes(self._device)
+        if needed > 0.8 * free:
             raise MemoryError(
-                f"all {len(self):,} maps of {self.name} at {self.shape[1]}×{self.shape[2]} take {need / 1e9:.1f} GB, and "
-                f"{free / 1e9:.1f} GB are free; stream them with .chunks(), or ask for .totals(), .heatmap() or "
-                ".region_sums(labels)"
+                f"all {len(self):,} maps of {self.name} at {self.shape[1]}×{self.shape[2]} "
+                f"take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; stream them with "
+                ".chunks(), or ask for .totals(), .heatmap() or .region_sums(labels)"
             )
-        out = self._rule.traced.x.new_empty(self.shape)
+        every = self.traced.x.new_empty(self.shape)
         for neurons, maps in self.chunks():
-            out[neurons] = maps
-        return out
+            every[neurons] = maps
+        return every
 
     @cached_property
     @torch.no_grad()
     def _sums(self) -> tuple[Tensor, Tensor]:
         """Totals and heatmap, in one pass."""
-        totals = torch.zeros(len(self), dtype=torch.float64, device=self._device)
-        heatmap = torch.zeros(self.shape[1:], dtype=torch.float64, device=self._device)
-        for pixels, maps in self.tiles("totals and heatmap"):
-            part = torch.zeros(len(pixels), dtype=torch.float64, device=self._device)
-            for neurons, values in maps:
+        totals = self._zeros(len(self))
+        heatmap = self._zeros(*self.shape[1:])
+        for pixels, groups in self.tiles("totals and heatmap"):
+            of_tile = self._zeros(len(pixels))
+            for neurons, values in groups:
                 totals[neurons] += values.sum(1)
-                part += values.sum(0)
-            heatmap.view(-1)[pixels] = part
+                of_tile += values.sum(0)
+            heatmap.view(-1)[pixels] = of_tile
         return totals, heatmap
 
-    def tiles(
-        self, what: str = "maps", signed: bool = False
-    ) -> Iterator[tuple[Tensor, Iterator[tuple[Tensor, Tensor]]]]:
+    @torch.no_grad()
+    def color_sum(self) -> Tensor:
+        """Σ_n of the signed colour channels, (3, H, W), float64; for the three-channel rules."""
+        colors = self._zeros(3, *self.shape[1:])
+        for pixels, groups in self.tiles("sum", signed=True):
+            of_tile = self._zeros(3, len(pixels))
+            for _, values in groups:
+                of_tile += values.sum(1)
+            colors.flatten(1)[:, pixels] = of_tile
+        return colors
+
+    def tiles(self, what: str = "maps", signed: bool = False) -> Iterator[tuple[Tensor, Groups]]:
         """The cheapest way to see every |C| once: for tiles of the picture, for groups of neurons.
 
-        Yields (pixels, maps): LongTensor (P,), row-major pixel numbers in the order that is
-        cheapest for the rule, and an iterator of (neurons, values): (k,) and (k, P), |C| of these
-        neurons at these pixels, valid until the next step and free to be overwritten; with
-        ``signed`` they are the signed colour channels, (3, k, P), of the three-channel rules.
         Everything that is reduced while streaming is built on it.
+
+        Parameters
+        ----------
+        what : str
+            What is computed, for the progress bar.
+        signed : bool
+            Yield the signed colour channels of the three-channel rules instead of |C|.
+
+        Yields
+        ------
+        pixels : LongTensor, (P,)
+            The tile's row-major pixel numbers, in the order that is cheapest for the rule.
+        groups : iterator of (neurons, values)
+            neurons (k,), and their |C| at these pixels, (k, P), or signed colours (3, k, P). Values
+            are valid until the next step and free to be overwritten.
         """
-        tiles = list(self._tiles())
+        _, _, W = self.shape
+        boxes = list(self._tiles())
         with progress_bar(
-            total=len(self) * len(tiles),
+            total=len(self) * len(boxes),
             desc=f"{self.name} {what}",
             unit="map",
             delay=2,
             leave=False,
         ) as bar:
-            for box in tiles:
+            for box in boxes:
+                (top, _), _ = box  # tiles are whole bands of rows
                 order = self._rule.order(box).flatten()
-                yield order + box[0][0] * self.shape[2], self._groups(box, len(order), signed, bar)
-        self._rule.forget()
+                yield order + top * W, self._groups(box, len(order), signed, bar)
+        self._rule.release()
 
     @torch.no_grad()
-    def _groups(
-        self, box: Box, n_pixels: int, signed: bool, bar
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        most = max(self._rule.together, int(STREAM_BYTES // (n_pixels * self._itemsize)))
-        for neurons in self._rule.groups(most):
+    def _groups(self, box: Box, n_pixels: int, signed: bool, bar) -> Groups:
+        maps_per_step = int(self._rule.budget.stream_bytes // (n_pixels * self._itemsize))
+        for neurons in self._rule.groups(max(self._rule.min_group, maps_per_step)):
             if signed:
-                yield neurons, self._rule.color_pixels(neurons, box).flatten(2)
+                yield neurons, self._rule.color_pixels(neurons, box).flatten(2)  # (3, k, P)
             else:
-                yield neurons, self._rule.pixels(neurons, box).flatten(1).abs_()
+                yield neurons, self._rule.pixels(neurons, box).flatten(1).abs_()  # (k, P)
             bar.update(len(neurons))
 
     def _tiles(self) -> Iterator[Box]:
-        """Boxes that cover the picture, each small enough for the rule's working memory; whole
-        bands of rows.
+        """Boxes that cover the picture, each small enough for the rule's working memory: bands of
+        rows, made of whole cells.
         """
         _, H, W = self.shape
-        per_row = W * self._itemsize * max(1, self._rule.floats_per_pixel())
-        scale = self._rule.traced.scale
-        rows = max(1, min(int(WORK_BYTES // per_row), self._rule.most_pixels // W) // scale) * scale
+        scale = self.traced.scale
+        bytes_per_row = W * self._itemsize * max(1, self._rule.floats_per_pixel())
+        rows_in_memory = int(self._rule.budget.work_bytes // bytes_per_row)
+        max_rows = min(rows_in_memory, self._rule.max_tile_pixels // W)
+        rows = max(1, max_rows // scale) * scale
         for top in range(0, H, rows):
             yield (top, min(top + rows, H)), (0, W)
 
-    @torch.no_grad()
-    def color_sum(self) -> Tensor:
-        """Σ_n of the signed colour channels, (3, H, W), float64; for the three-channel rules."""
-        out = torch.zeros(3, *self.shape[1:], dtype=torch.float64, device=self._device)
-        for pixels, maps in self.tiles("sum", signed=True):
-            part = torch.zeros(3, len(pixels), dtype=torch.float64, device=self._device)
-            for _, colors in maps:
-                part += colors.sum(1)
-            out.flatten(1)[:, pixels] = part
-        return out
-
     def sample(self, channels: int, seed: int = 0) -> LayerMaps:
-        """A seeded sample of the layer: the kernels of so many pre-shuffle output channels,
-        renumbered from 0.
+        """A seeded sample of the layer: the kernels of some pre-shuffle output channels.
 
-        Whole channels, because kernels of one channel share their work. ``neurons`` holds their
-        numbers in the layer; the layer itself where it has no more channels, and where neurons are
-        columns.
+        Whole channels, because kernels of one channel share their work.
+
+        Parameters
+        ----------
+        channels : int
+            How many output channels.
+        seed : int
+            Which ones; a sample that was asked for before is returned again.
+
+        Returns
+        -------
+        LayerMaps
+            Neurons renumbered from 0; ``neurons`` holds their numbers in the layer. The layer
+            itself where it has no more channels, and where neurons are columns.
         """
-        layer, of = self.traced.layer, self.neurons % self.traced.layer.c_out
-        present = of.unique()
+        layer = self.traced.layer
+        _, outputs = self.traced.pairs(self.neurons)
+        present = outputs.unique()
         if layer.neurons == "columns" or len(present) <= channels:
             return self
-        if (channels, seed) in self._samples:
-            return self._samples[channels, seed]
-        chosen = present[
-            torch.randperm(len(present), generator=torch.Generator().manual_seed(seed))[:channels]
-        ]
-        return self._samples.setdefault(
-            (channels, seed), self.only(torch.isin(of, chosen).nonzero()[:, 0])
-        )
+        if (channels, seed) not in self._samples:
+            generator = torch.Generator().manual_seed(seed)
+            chosen = present[torch.randperm(len(present), generator=generator)[:channels]]
+            positions = torch.isin(outputs, chosen).nonzero()[:, 0]
+            self._samples[channels, seed] = self.only(positions)
+        return self._samples[channels, seed]
 
     def only(self, neurons: Tensor) -> LayerMaps:
-        """Some of the layer's neurons, renumbered from 0; ``neurons`` of the result holds their
-        numbers in the layer.
+        """Some of the layer's neurons, (k,), renumbered from 0; ``neurons`` of the result holds
+        their numbers in the layer.
         """
         return LayerMaps(self.name, Subset(self._rule, neurons))
 
     def _index(self, neuron: int) -> Tensor:
+        """A neuron's number, counted from the end where it is negative, as a tensor (1,)."""
         if isinstance(neuron, slice):
             raise TypeError(
                 "maps are asked for one at a time, layer[5], or streamed with .chunks()"
@@ -234,9 +306,13 @@ class LayerMaps:
             raise IndexError(f"neuron {neuron} is outside the {len(self):,} neurons of {self.name}")
         return torch.tensor([neuron % len(self)])
 
+    def _zeros(self, *shape: int) -> Tensor:
+        """Where sums begin: float64 on the model's device."""
+        return torch.zeros(shape, dtype=torch.float64, device=self._device)
+
     @property
     def neurons(self) -> Tensor:
-        """(n_neurons,) their numbers in the layer: 0, 1, 2, … but for a sample."""
+        """(n_neurons,) their numbers in the layer: 0, 1, 2, … unless this is a sample."""
         return self._rule.neurons
 
     @property
@@ -245,12 +321,16 @@ class LayerMaps:
         return self._rule.traced
 
     @property
+    def _picture(self) -> Box:
+        return whole(self.shape[1:])
+
+    @property
     def _device(self) -> torch.device:
-        return self._rule.traced.x.device
+        return self.traced.x.device
 
     @property
     def _itemsize(self) -> int:
-        return self._rule.traced.x.element_size()
+        return self.traced.x.element_size()
 
     @property
     def _map_bytes(self) -> int:

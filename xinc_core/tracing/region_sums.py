@@ -13,57 +13,97 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MOST_REGIONS = 4096
-FEW = 32  # regions up to which the product is cheaper
-TURNED = 32  # maps that are turned pixel by pixel together: what stays in the cache
-RUN = 512  # pixels that are added in the maps' own precision, before float64 takes over
+LARGEST_LABEL = 4095
+PRODUCT_UP_TO_REGIONS = 32  # regions up to which the product with indicators takes less time
+MAPS_AT_ONCE = 32  # maps that are transposed together: what stays in the processor's cache
+RUN_PIXELS = 512  # pixels that are added in the maps' own precision, before float64 takes over
 
 
 class Regional:
-    """values (k, P) → their sums over regions, (k, n_regions), float64.
+    """Callable: values (k, P) → their sums over regions, (k, n_regions), float64.
 
-    labels : (n_partitions, P), the region of each of the P pixels under each partition; no two
-    partitions share a number.
+    Parameters
+    ----------
+    labels : Tensor of integers, (n_partitions, P)
+        The region of each of the P pixels under each partition; no two partitions share a number,
+        see :func:`side_by_side`.
+    n_regions : int
+        Of all partitions together.
+    like : Tensor
+        Gives dtype and device of the values.
     """
 
     def __init__(self, labels: Tensor, n_regions: int, like: Tensor):
         labels = labels.to(like.device)
-        if n_regions <= FEW:
-            self.member = like.new_zeros(labels.shape[1], n_regions).scatter_(1, labels.T, 1)
-            return
-        self.member = None
+        self._indicators: Tensor | None = None
+        if n_regions <= PRODUCT_UP_TO_REGIONS:
+            indicators = like.new_zeros(labels.shape[1], n_regions)  # (P, n_regions)
+            self._indicators = indicators.scatter_(1, labels.T, 1)
+        else:
+            self._cut_into_runs(labels, n_regions)
+
+    def _cut_into_runs(self, labels: Tensor, n_regions: int) -> None:
+        """Sort the pixels by region, and cut each region's pixels into runs of ``RUN_PIXELS``."""
+        device, n_pixels = labels.device, labels.shape[1]
         regions, order = labels.flatten().sort(stable=True)
-        self.pixels = (order % labels.shape[1]).int()
+        self._pixels = (order % n_pixels).int()
         counts = torch.bincount(regions, minlength=n_regions)
-        within = (
-            torch.arange(len(regions), device=like.device) - (counts.cumsum(0) - counts)[regions]
+        first_of_region = counts.cumsum(0) - counts
+        place_in_region = torch.arange(len(regions), device=device) - first_of_region[regions]
+        self._run_starts = (place_in_region % RUN_PIXELS == 0).nonzero()[:, 0].int()
+        region_of_run = regions[self._run_starts]
+        # (n_runs, n_regions): 1 where a run belongs to a region
+        self._membership = torch.zeros(
+            len(region_of_run), n_regions, dtype=torch.float64, device=device
         )
-        self.starts = (within % RUN == 0).nonzero()[:, 0].int()
-        owners = regions[self.starts]
-        self.owned = torch.zeros(len(owners), n_regions, dtype=torch.float64, device=like.device)
-        self.owned.scatter_(1, owners[:, None], 1)  # which run is whose
+        self._membership.scatter_(1, region_of_run[:, None], 1)
 
     def __call__(self, values: Tensor) -> Tensor:
-        if self.member is not None:
-            return (values @ self.member).double()
-        turned = (few.T.contiguous() for few in values.split(TURNED))
-        runs = [F.embedding_bag(self.pixels, few, self.starts, mode="sum") for few in turned]
-        return torch.cat(runs, 1).double().T @ self.owned
+        if self._indicators is not None:
+            return (values @ self._indicators).double()
+        run_sums = []
+        for maps in values.split(MAPS_AT_ONCE):
+            by_pixel = maps.T.contiguous()  # (P, maps)
+            run_sums.append(F.embedding_bag(self._pixels, by_pixel, self._run_starts, mode="sum"))
+        return torch.cat(run_sums, 1).double().T @ self._membership
 
 
 def side_by_side(partitions: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, int]:
-    """Partitions of integer labels (H, W), renumbered so that no two share a number:
-    (n_partitions, H·W), how many regions.
+    """Partitions renumbered so that no two share a number.
+
+    Parameters
+    ----------
+    partitions : sequence of Tensor of integers, (H, W)
+        Labels from 0 to at most ``LARGEST_LABEL``.
+    size : (int, int)
+        (H, W) of the maps.
+
+    Returns
+    -------
+    labels : Tensor, (n_partitions, H·W)
+    n_regions : int
+
+    Raises
+    ------
+    ValueError
+        Where labels have another size, are no whole numbers, or are out of range.
     """
-    regions, n_regions = [], 0
+    regions = []
+    n_regions = 0
     for labels in partitions:
-        if tuple(labels.shape) != size:
-            raise ValueError(f"labels are {tuple(labels.shape)}, the maps {size}")
-        if labels.is_floating_point() or labels.min() < 0 or labels.max() >= MOST_REGIONS:
-            raise ValueError(
-                f"regions are whole numbers from 0 to at most {MOST_REGIONS - 1}, not {float(labels.min()):g} to "
-                f"{float(labels.max()):g}; labels.unique(return_inverse=True)[1] numbers them"
-            )
-        regions.append(labels.flatten().long().cpu() + n_regions)
-        n_regions = int(regions[-1].max()) + 1
+        _check_labels(labels, size)
+        renumbered = labels.flatten().long().cpu() + n_regions
+        n_regions = int(renumbered.max()) + 1
+        regions.append(renumbered)
     return torch.stack(regions), n_regions
+
+
+def _check_labels(labels: Tensor, size: tuple[int, int]) -> None:
+    if tuple(labels.shape) != size:
+        raise ValueError(f"labels are {tuple(labels.shape)}, the maps {size}")
+    if labels.is_floating_point() or labels.min() < 0 or labels.max() > LARGEST_LABEL:
+        raise ValueError(
+            f"regions are whole numbers from 0 to at most {LARGEST_LABEL}, "
+            f"not {float(labels.min()):g} to {float(labels.max()):g}; "
+            "labels.unique(return_inverse=True)[1] numbers them"
+        )

@@ -7,17 +7,13 @@ reaches; a kernel's map is its shares times these.
 
 from __future__ import annotations
 
-from itertools import product
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Box, crop, extent, grown, whole
-from .first_order import FirstOrderKernels, magnitude
-
-FEW = 16  # cells of a grid that is small
-TOGETHER = 4  # output channels whose impulses travel together
+from ..budget import DEFAULT_BUDGET, Budget
+from .base import Box, Traced, corner, crop, extent, finer, grown, magnitude, whole
+from .first_order_kernels import FirstOrderKernels
 
 
 class Impulses(FirstOrderKernels):
@@ -25,9 +21,9 @@ class Impulses(FirstOrderKernels):
     :class:`FirstOrderKernels`.
     """
 
-    def __init__(self, traced):
-        super().__init__(traced)
-        self._kept: dict[int, Tensor] = {}
+    def __init__(self, traced: Traced, budget: Budget = DEFAULT_BUDGET):
+        super().__init__(traced, budget)
+        self._responses: dict[int, Tensor] = {}  # output channel → (cells, 3, H, W)
 
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
         if len(neurons) == 1 or extent(box) == (1, 1):
@@ -35,64 +31,83 @@ class Impulses(FirstOrderKernels):
         return magnitude(self._colors(neurons, box))
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
-        return super().color(neurons, box) if len(neurons) == 1 else self._colors(neurons, box)
+        if len(neurons) == 1:
+            return super().color(neurons, box)
+        return self._colors(neurons, box)
 
-    def forget(self) -> None:
-        super().forget()
-        self._kept = {}
+    def release(self) -> None:
+        super().release()
+        self._responses = {}
 
     def floats_per_pixel(self) -> int:
-        cells = self.traced.x.shape[-2] * self.traced.x.shape[-1]
-        return 3 * (TOGETHER * cells + 2 * self.together)
+        height, width = self.traced.grid
+        return 3 * (self.budget.impulse_channels * height * width + 2 * self.min_group)
 
-    def _aligned(self, box: Box) -> bool:
-        return False
+    def _is_aligned(self, box: Box) -> bool:
+        return False  # maps come out in the pixels' own order
 
     def _colors(self, neurons: Tensor, box: Box) -> Tensor:
         """(k, 3, h, w)."""
-        outputs, cells = self.traced.pairs(neurons)[1], whole(self.traced.x.shape[-2:])
+        cells = whole(self.traced.grid)
+        _, outputs = self.traced.pairs(neurons)
         colors = self.traced.x.new_empty(len(neurons), 3, *extent(box))
-        for o in outputs.unique().tolist():
-            mine = (outputs == o).nonzero()[:, 0]
-            shares = self.traced.shares(neurons[mine], cells) * self._slope(o, cells)  # (k, cells)
-            colors[mine] = (shares.flatten(1) @ crop(self._jacobian(o), box).flatten(1)).unflatten(
-                1, colors.shape[1:]
-            )
+        for channel in outputs.unique().tolist():
+            positions = (outputs == channel).nonzero()[:, 0]
+            shares = self.traced.shares(neurons[positions], cells)  # (k, h, w) of the grid
+            shares = shares * self._slope(channel, cells)
+            responses = crop(self._responses_of(channel), box)  # (cells, 3, h, w) of the box
+            painted = shares.flatten(1) @ responses.flatten(1)  # (k, 3·h·w)
+            colors[positions] = painted.unflatten(1, colors.shape[1:])
         return colors
 
-    def _jacobian(self, o: int) -> Tensor:
-        """∂I_c(p)/∂x_o(u) for the output channel o at every cell u: (cells, 3, H, W)."""
-        if o not in self._kept:
-            n = self.traced.layer.stride**2
-            soon = self._next[self._next.index(o) :] if o in self._next else [o]
-            soon = [other for other in soon if other % n == o % n][:TOGETHER]
-            self._kept = dict(zip(soon, self._sent(soon)))
-        return self._kept[o]
+    def _responses_of(self, channel: int) -> Tensor:
+        """∂I_c(p)/∂x_o(u) for the output channel o at every cell u: (cells, 3, H, W).
 
-    def _sent(self, channels: list[int]) -> Tensor:
-        """Impulses of channels that share a sub-pixel, from every cell to the picture:
-        (channels, cells, 3, H, W).
+        Channels that share its sub-pixel and are asked for next are computed with it.
         """
-        first, *later = self.traced.layers
-        s, (height, width) = first.stride, self.traced.x.shape[-2:]
-        row, col = divmod(channels[0] % s**2, s)
-        start = F.one_hot(torch.tensor(channels) // s**2, first.c_out // s**2)[:, :, None, None].to(
-            self.traced.x
-        )
-        found = start.new_zeros(len(channels), height * width, 3, *self.traced.size)
-        sizes = [x.shape[-2:] for x in self.traced.inputs[2:]] + [self.traced.size]
-        for cell, (r, c) in enumerate(product(range(height), range(width))):
-            t, box = start, ((s * r + row, s * r + row + 1), (s * c + col, s * c + col + 1))
-            for m, (layer, size) in enumerate(zip(later, sizes)):
-                t = (
-                    t * crop(self.slopes[m], box) if m else t
-                )  # this layer's own slope goes with the shares
-                t = layer.shuffle(F.conv2d(t, layer.weight, padding=2 * layer.pad))
-                reached = tuple(
-                    ((lo - layer.pad) * layer.stride, (hi + layer.pad) * layer.stride)
-                    for lo, hi in box
-                )
-                box = grown(reached, 0, size)  # what reaches out of the grid is lost
-                t = crop(t, box, [lo for lo, _ in reached])
-            crop(found[:, cell], box)[:] = t
-        return found
+        if channel not in self._responses:
+            n_sub_pixels = self.traced.layer.stride**2
+            upcoming = [channel]
+            if channel in self._upcoming:
+                upcoming = self._upcoming[self._upcoming.index(channel) :]
+            same = [other for other in upcoming if other % n_sub_pixels == channel % n_sub_pixels]
+            batch = same[: self.budget.impulse_channels]
+            self._responses = dict(zip(batch, self._send(batch)))
+        return self._responses[channel]
+
+    def _send(self, channels: list[int]) -> Tensor:
+        """Impulses of channels that share a sub-pixel, from every cell to the picture: (channels,
+        cells, 3, H, W).
+        """
+        layer = self.traced.layer
+        n_sub_pixels = layer.stride**2
+        row, column = divmod(channels[0] % n_sub_pixels, layer.stride)  # of the sub-pixel
+        shuffled = torch.tensor(channels) // n_sub_pixels
+        unit = F.one_hot(shuffled, layer.c_out // n_sub_pixels)  # (channels, c)
+        impulse = unit[:, :, None, None].to(self.traced.x)
+        height, width = self.traced.grid
+        responses = impulse.new_zeros(len(channels), height * width, 3, *self.traced.size)
+        for cell in range(height * width):
+            cell_row, cell_column = divmod(cell, width)
+            top, left = layer.stride * cell_row + row, layer.stride * cell_column + column
+            response, box = self._through_tail(impulse, ((top, top + 1), (left, left + 1)))
+            crop(responses[:, cell], box)[:] = response
+        return responses
+
+    def _through_tail(self, impulse: Tensor, box: Box) -> tuple[Tensor, Box]:
+        """An impulse at one pixel of the layer's output grid, (channels, c, 1, 1), as the picture
+        shows it: (channels, 3, h, w) and the box that it reaches.
+        """
+        later = self.traced.layers[1:]
+        output_sizes = [x.shape[-2:] for x in self.traced.inputs[2:]] + [self.traced.size]
+        t = impulse
+        for m, (layer, size) in enumerate(zip(later, output_sizes)):
+            if m > 0:  # this layer's own slope goes with the shares
+                t = t * crop(self.slopes[m], box)
+            t = layer.shuffle(F.conv2d(t, layer.weight, padding=2 * layer.pad))
+            (top, bottom), (left, right) = box
+            pad = layer.pad
+            reached = finer(((top - pad, bottom + pad), (left - pad, right + pad)), layer.stride)
+            box = grown(reached, 0, size)  # what reaches out of the grid is lost
+            t = crop(t, box, corner(reached))
+        return t, box

@@ -1,18 +1,18 @@
 """The paper's rule (XINC, section 3): a neuron's own term, its activation, then box filters and
-upsampling to the picture.
+upsampling to the picture. METHOD 2.
 
 Columns (FFN):   C_j(p) = act( x_j(p)·Σ_k W[k, j] + Σ_k b_k / n_in )
 Kernels (NeRV):  act( conv(x_i, W[o', i]) + b_{o'}/c_in ) on its own sub-pixel of every s×s cell;
-then, through every later
-                 layer, a box filter of that layer's kernel size, nearest upsampling by its stride,
-                 and its activation.
+then, through every later layer, a box filter of that layer's kernel size, nearest upsampling by its
+stride, and its activation.
 
-What is *not* propagated: the weights downstream. Whether the maps are true all the same is what
-rule ``ablation`` tells.
+Trap: the weights of later layers are *not* propagated. Whether the maps are faithful nevertheless
+is measured against rule ``ablation``.
 
 Nothing is computed at a finer grid than it needs: a pointwise activation commutes with nearest
 upsampling, and a box filter over an upsampled map is a weighted sum of a few coarse neighbours, one
-set of weights per phase.
+set of weights per phase. A *phase* is a pixel's column modulo the upsampling factor; maps are
+stored as one *plane* per phase.
 """
 
 from __future__ import annotations
@@ -23,55 +23,52 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .base import Box, Rule, coarser, crop, grown
+from .base import Box, Rule, coarser, corner, crop, finer, grown
 
 
 class PaperColumns(Rule):
-    """Contribution maps of a linear layer's columns, METHOD 2, the closed form."""
+    """Contribution maps of a linear layer's columns, in the closed form of METHOD 2."""
 
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
-        layer, x = self.traced.layer, crop(self.traced.x, box)
-        weight = layer.weight[:, :, 0, 0].sum(0)[neurons]  # (k,)
+        layer = self.traced.layer
+        x = crop(self.traced.x, box)  # (c_in, h, w)
+        weight = layer.weight[:, :, 0, 0].sum(0)[neurons]  # (k,) Σ_k W[k, j]
         bias = 0 if layer.bias is None else layer.bias.sum() / layer.c_in
         return layer.activation(x[neurons] * weight[:, None, None] + bias)
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
-        """c_jk apart; last layer only."""
+        """The terms c_jk of the three colours k apart, (k, 3, h, w); last layer only."""
         layer = self.traced.layer
         if not self.traced.is_last:
             return super().color(neurons, box)
         x = crop(self.traced.x, box)[neurons][:, None]  # (k, 1, h, w)
+        weight = layer.weight[:, neurons].transpose(0, 1)  # (k, 3, 1, 1)
         bias = 0 if layer.bias is None else layer.bias[:, None, None] / layer.c_in
-        return x * layer.weight[:, neurons].transpose(0, 1) + bias
+        return x * weight + bias
 
 
 class PaperKernels(Rule):
     """Contribution maps of a convolution's kernels (i, o')."""
 
-    most_pixels = 2**18
+    max_tile_pixels = 2**18
 
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
-        planes, origin = self._planes(neurons, box)
+        planes, origin = self._planes(neurons, box, {})
         return crop(interleaved(planes), box, origin)
 
     def pixels(self, neurons: Tensor, box: Box) -> Tensor:
-        if not self._aligned(box):
+        if not self._is_aligned(box):
             return super().pixels(neurons, box)
         planes, (top, left) = self._planes(neurons, box, self._buffers)
         rows, (first, last) = box
-        return crop(
-            planes,
-            (rows, (first // self._phases, last // self._phases)),
-            (top, left // self._phases),
-        )
+        columns = first // self._phases, last // self._phases  # of each plane
+        return crop(planes, (rows, columns), (top, left // self._phases))
 
     def order(self, box: Box) -> Tensor:
-        natural = super().order(box)
-        return (
-            natural.unflatten(1, (-1, self._phases)).permute(2, 0, 1)
-            if self._aligned(box)
-            else natural
-        )
+        natural = super().order(box)  # (h, w)
+        if not self._is_aligned(box):
+            return natural
+        return natural.unflatten(1, (-1, self._phases)).permute(2, 0, 1)  # (phase, h, w / phases)
 
     @property
     def _phases(self) -> int:
@@ -79,36 +76,50 @@ class PaperKernels(Rule):
         layers = self.traced.layers
         return layers[-2].stride if len(layers) > 2 else 1
 
-    def _aligned(self, box: Box) -> bool:
-        return all(edge % self._phases == 0 for edge in box[1])
+    def _is_aligned(self, box: Box) -> bool:
+        """Whether every plane has the same columns of the box."""
+        _, (left, right) = box
+        return left % self._phases == 0 and right % self._phases == 0
 
-    def groups(self, most: int, among: Tensor | None = None) -> Iterator[Tensor]:
+    def groups(self, max_size: int, subset: Tensor | None = None) -> Iterator[Tensor]:
         """Kernels that read the same input channel together."""
-        neurons = self.neurons if among is None else among.sort().values
-        counts = (neurons // self.traced.layer.c_out).unique_consecutive(return_counts=True)[1]
-        for same in neurons.split(counts.tolist()):
-            yield from same.split(max(1, most))
+        neurons = self.neurons if subset is None else subset.sort().values
+        inputs, _ = self.traced.pairs(neurons)
+        _, counts = inputs.unique_consecutive(return_counts=True)
+        for same_input in neurons.split(counts.tolist()):
+            yield from same_input.split(max(1, max_size))
 
-    def _planes(
-        self, neurons: Tensor, box: Box, buffers: dict | None = None
-    ) -> tuple[Tensor, tuple[int, ...]]:
-        """The maps around a box, columns apart by phase (see :func:`box_filter`), and where their
-        corner lies.
+    def _planes(self, neurons: Tensor, box: Box, buffers: dict) -> tuple[Tensor, tuple[int, int]]:
+        """The maps around a box, columns apart by phase, and where their corner lies.
 
-        With ``buffers`` they live in memory that the next call overwrites: fresh pages cost as much
-        as the arithmetic.
+        Parameters
+        ----------
+        neurons : Tensor, (k,)
+        box : Box
+            In the picture.
+        buffers : dict
+            Memory for the planes, which a next call with the same dict overwrites.
+
+        Returns
+        -------
+        planes : Tensor, (k, phases, h, w / phases)
+        origin : (int, int)
+            (row, column) of the planes' corner in the picture.
         """
-        own, *needed = self._needed(box)
-        buffers = {} if buffers is None else buffers
-        planes, factor = self._own_term(neurons, own, buffers)[:, None], 1
-        (top, _), (left, _) = own
-        for layer, (rows, columns) in zip(self.traced.layers[1:], needed):
-            planes = box_filter(planes, layer.kernel, factor, buffers)
-            if layer is self.traced.layers[-1]:
+        own_box, *later_boxes = self._needed_boxes(box)
+        planes = self._own_term(neurons, own_box, buffers)[:, None]  # (k, 1, h, w)
+        factor = 1  # by how much the next box filter sees its map enlarged
+        top, left = corner(own_box)  # on the grid of the planes, before enlarging
+        last_layer = self.traced.layers[-1]
+        for layer, (rows, columns) in zip(self.traced.layers[1:], later_boxes):
+            planes = box_filter(planes, layer.kernel, factor, buffers)  # (k, factor, h, w / factor)
+            if layer is last_layer:
                 break
             first, last = columns[0] // factor, -(-columns[1] // factor)  # whole phases
-            planes = layer.activate_(crop(planes, (rows, (first, last)), (top, left // factor)))
-            top, left, factor = rows[0] * layer.stride, first * factor * layer.stride, layer.stride
+            planes = crop(planes, (rows, (first, last)), (top, left // factor))
+            planes = layer.activate_(planes)
+            top, left = rows[0] * layer.stride, first * factor * layer.stride
+            factor = layer.stride
         return planes, (top, left)
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
@@ -117,75 +128,123 @@ class PaperKernels(Rule):
             return super().color(neurons, box)
         return self.traced.in_own_channel(neurons, self.maps(neurons, box))
 
-    def _needed(self, box: Box) -> list[Box]:
-        """For each layer, the box of its output before upsampling that the picture box needs;
-        this layer's first.
+    def _needed_boxes(self, box: Box) -> list[Box]:
+        """For each layer, the box of its output before upsampling that the picture box needs; the
+        traced layer's box is on its own output grid and stands first.
         """
-        needed = []
-        for layer, x in zip(reversed(self.traced.layers[1:]), reversed(self.traced.inputs[1:])):
+        boxes = []
+        later = zip(self.traced.layers[1:], self.traced.inputs[1:])
+        for layer, x in reversed(list(later)):
             box = coarser(box, layer.stride)
-            needed.append(box)
+            boxes.append(box)
             box = grown(box, layer.pad, x.shape[-2:])
-        return [box, *reversed(needed)]
+        boxes.append(box)
+        return boxes[::-1]
 
     def _own_term(self, neurons: Tensor, box: Box, buffers: dict) -> Tensor:
-        """The activated term in a box of the layer's output grid, zero (activated) off its
-        sub-pixel: (k, h, w).
+        """The activated term in a box of the layer's output grid: (k, h, w).
+
+        Off its sub-pixel, a kernel's term is the activation of zero.
         """
-        layer, s = self.traced.layer, self.traced.layer.stride
-        cells = coarser(box, s)
-        z = self.traced.shares(neurons, cells)
-        _, o = self.traced.pairs(neurons)
+        layer = self.traced.layer
+        stride = layer.stride
+        cells = coarser(box, stride)
+        z = self.traced.shares(neurons, cells)  # (k, h, w) on the input grid
+        _, outputs = self.traced.pairs(neurons)
         if layer.bias is not None:
-            z += (layer.bias[o] / layer.c_in)[:, None, None]
+            z += (layer.bias[outputs] / layer.c_in)[:, None, None]
         z = layer.activation(z)
-        if s > 1:
-            (k, h, w), rest = z.shape, layer.activation(z.new_zeros(()))
-            q = (o % s**2).to(z.device)
-            spread = buffers.setdefault((k, h, s, w), z.new_empty(k, h, s, w, s)).fill_(rest)
-            spread[torch.arange(k, device=z.device), :, q // s, :, q % s] = z
-            z = spread.view(k, h * s, w * s)
-        origin = tuple(lo * s for lo, _ in cells)
-        return crop(z, box, origin)
+        if stride > 1:
+            z = self._on_own_sub_pixel(z, outputs % stride**2, buffers)
+        return crop(z, box, corner(finer(cells, stride)))
+
+    def _on_own_sub_pixel(self, z: Tensor, sub_pixels: Tensor, buffers: dict) -> Tensor:
+        """(k, h, w) → (k, h·s, w·s): each map on sub-pixel (q div s, q mod s) of every cell."""
+        layer, stride = self.traced.layer, self.traced.layer.stride
+        k, h, w = z.shape
+        q = sub_pixels.to(z.device)
+        elsewhere = layer.activation(z.new_zeros(()))
+        shape = k, h, stride, w, stride
+        if shape not in buffers:
+            buffers[shape] = z.new_empty(shape)
+        spread = buffers[shape].fill_(elsewhere)
+        spread[torch.arange(k, device=z.device), :, q // stride, :, q % stride] = z
+        return spread.view(k, h * stride, w * stride)
 
 
 def interleaved(planes: Tensor) -> Tensor:
-    """(k, f, h, w) column phases → (k, h, w·f)."""
+    """(k, phases, h, w) column phases → (k, h, w·phases)."""
     return planes.movedim(1, -1).flatten(-2)
 
 
 def box_filter(planes: Tensor, kernel: int, factor: int, buffers: dict) -> Tensor:
-    """Mean over kernel×kernel windows, zero padding, of maps t enlarged ``factor`` times, columns
-    apart by phase.
+    """Mean over kernel×kernel windows, zero padding, of maps enlarged ``factor`` times.
 
-    t as (k, f, h, w / f) planes → (k, factor, h·factor, w) planes, in ``buffers``. Output
-    ``factor·a + r`` along a side is Σ_δ count_r(δ)·t[a + δ] / kernel, where ``count_r(δ)`` is how
-    many of the window's pixels fall into coarse cell a + δ. Phases of columns stay apart because
-    interleaving them is dearer than everything else. Edges of a cropped t are as wrong as its
-    missing surroundings.
+    With t the map before enlarging, output ``factor·a + r`` along a side is
+    ``Σ_δ count_r(δ)·t[a + δ] / kernel``, where ``count_r(δ)`` is how many of the window's pixels
+    fall into coarse cell a + δ. Phases of columns stay apart, because interleaving them takes more
+    time than everything else.
+
+    Parameters
+    ----------
+    planes : Tensor, (k, phases, h, w / phases)
+        The map t, columns apart by phase. Where t is a crop, its edges come out wrong, because
+        what surrounds it is taken to be zero.
+    kernel : int
+        Side of the window in pixels of the enlarged map, odd.
+    factor : int
+        By how much t is enlarged, nearest neighbour.
+    buffers : dict
+        Memory that the next call overwrites.
+
+    Returns
+    -------
+    Tensor, (k, factor, h·factor, w)
+        In ``buffers``: columns apart by their new phase.
     """
-    (k, f, h, w), reach = planes.shape, -(-(kernel // 2) // factor)
-    w *= f
-    shapes = (k, h + 2 * reach, w + 2 * reach), (k, h + 2 * reach, w), (k, factor, h * factor, w)
+    k, phases, h, columns_per_plane = planes.shape
+    w = columns_per_plane * phases
+    reach = -(-(kernel // 2) // factor)  # coarse cells that a window reaches to each side
+    padded_shape = k, h + 2 * reach, w + 2 * reach
+    column_sums_shape = k, h + 2 * reach, w
+    filtered_shape = k, factor, h * factor, w
+    shapes = padded_shape, column_sums_shape, filtered_shape
     if shapes not in buffers:
         buffers[shapes] = [planes.new_zeros(shape) for shape in shapes]
-    around, columns, filtered = buffers[shapes]  # the margin of `around` stays zero
-    inside = around[:, reach : reach + h, reach : reach + w].unflatten(-1, (-1, f)).movedim(-1, 1)
+    padded, column_sums, filtered = buffers[shapes]  # the margin of `padded` stays zero
+
+    inside = padded[:, reach : reach + h, reach : reach + w]
+    inside = inside.unflatten(-1, (-1, phases)).movedim(-1, 1)  # (k, phases, h, w / phases)
     torch.mul(planes, 1 / kernel**2, out=inside)
     for column in range(factor):
-        _window_sum(around, -1, kernel, factor, column, out=columns)
+        _window_sum(padded, -1, kernel, factor, column, out=column_sums)
         for row in range(factor):
-            _window_sum(columns, -2, kernel, factor, row, out=filtered[:, column, row::factor])
+            rows_of_phase = filtered[:, column, row::factor]  # (k, h, w)
+            _window_sum(column_sums, -2, kernel, factor, row, out=rows_of_phase)
     return filtered
 
 
-def _window_sum(t: Tensor, dim: int, kernel: int, factor: int, phase: int, out: Tensor) -> None:
-    """One phase of the window sums along one padded side of t."""
-    n, reach = out.shape[dim], (t.shape[dim] - out.shape[dim]) // 2
-    counts = Counter((phase + j) // factor for j in range(-(kernel // 2), kernel // 2 + 1))
-    (first, weight), *others = sorted(
-        ((t.narrow(dim, reach + d, n), c) for d, c in counts.items()), key=lambda tc: tc[1]
-    )
-    torch.mul(first, weight, out=out) if weight > 1 or not others else None
-    for i, (other, alpha) in enumerate(others):
-        torch.add(out if i or weight > 1 else first, other, alpha=alpha, out=out)
+def _window_sum(
+    padded: Tensor, dim: int, kernel: int, factor: int, phase: int, out: Tensor
+) -> None:
+    """One phase of the window sums along one side: ``out[a] = Σ_δ count(δ)·padded[a + δ]``.
+
+    padded has ``reach`` more cells than ``out`` at both ends of ``dim``.
+    """
+    length = out.shape[dim]
+    reach = (padded.shape[dim] - length) // 2
+    half = kernel // 2
+    # coarse offset δ → how many pixels of the window fall into that cell
+    counts = Counter((phase + pixel) // factor for pixel in range(-half, half + 1))
+    by_count = sorted(counts.items(), key=lambda item: item[1])
+    shifted = [padded.narrow(dim, reach + offset, length) for offset, _ in by_count]
+    weights = [count for _, count in by_count]
+
+    if len(shifted) == 1 or weights[0] > 1:
+        torch.mul(shifted[0], weights[0], out=out)
+        rest = 1
+    else:  # the first weight is 1: its product is saved
+        torch.add(shifted[0], shifted[1], alpha=weights[1], out=out)
+        rest = 2
+    for term, weight in zip(shifted[rest:], weights[rest:]):
+        torch.add(out, term, alpha=weight, out=out)
