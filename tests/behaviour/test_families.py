@@ -15,9 +15,11 @@ import xinc_core as xc
 from xinc_core.fitting import training
 from xinc_core.models import FAMILIES, SIREN, HNeRV, NeRV, Sine, chain, coordinates, position
 from xinc_core.study.figures import theme as plots
-from xinc_core.study.findings import distributed, edges, laws
-from xinc_core.study.measuring import results
+from xinc_core.study.findings import laws
+from xinc_core.study.findings.registry import finding
+from xinc_core.study.measuring import Session
 from xinc_core.study.series import notebooks as study
+from xinc_core.tracing import RULES
 
 TINY = dict(max_examples=20, deadline=None, derandomize=True, database=None)
 ACTIVATIONS = {
@@ -92,7 +94,7 @@ def agrees_with_the_definitions(network):
     close(canvas.image, as_a_whole(network), 1e-10)
     for index, layer in enumerate(network.layers()):
         few = torch.linspace(0, layer.n_neurons - 1, min(4, layer.n_neurons)).long().tolist()
-        maps = {rule: canvas.with_rule(rule)[layer.name] for rule in xc.tracing.rules.RULES}
+        maps = {rule: canvas.with_rule(rule)[layer.name] for rule in RULES}
         for n in few:
             close(maps["paper"][n], literal.paper_map(network, index, n, seen=seen), 1e-10)
             close(maps["first_order"].color(n), literal.first_order_map(network, index, n), 1e-8)
@@ -135,9 +137,6 @@ def own(clip, tmp_path, monkeypatch):
     """
     monkeypatch.setitem(FAMILIES, "gaussian", GaussianMLP)
     monkeypatch.setenv("XINC_RUN", str(tmp_path))
-    results._checksum.cache_clear()
-    results._network.cache_clear()
-    results._canvas.cache_clear()
     model, history = xc.fit(
         "gaussian", clip, frame=2, epochs=30, width=12, checkpoint=False, progress=False
     )
@@ -163,9 +162,9 @@ def test_an_added_family_is_fitted_saved_loaded_traced_and_measured(own, clip):
         ):
             maps = canvas.with_rule(rule)[name]
             close(maps[5] if rule == "paper" else maps.color(5), want(exact, index, 5), 1e-9)
-    table = results.measure(
-        [distributed, edges], clip, ["gaussian"], [1], ["paper", "first_order"], progress=False
-    )
+    findings = [finding("distributed"), finding("edges")]
+    rules = ["paper", "first_order"]
+    table = Session().measure(findings, clip, ["gaussian"], [1], rules, progress=False)
     own_rows = table[table.family == "gaussian"]
     assert set(own_rows.layer) == {"layer1", "layer2", "layer3"} and {
         "trained",

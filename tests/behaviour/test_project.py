@@ -133,13 +133,13 @@ def test_the_core_imports_torch_numpy_tqdm_and_util():
 def test_the_core_is_networks_and_tracing_and_nothing_else():
     """A file per family; what a family tells the tracer; maps, their sums, and a file per rule."""
     families = {cls.__module__.rsplit(".", 1)[1] for cls in xc.models.FAMILIES.values()}
-    shared = {"__init__", "layers", "parts", "chain"}
+    shared = {"__init__", "layers", "protocol", "parts", "chain"}
     files = {file.stem for file in (PACKAGE / "models").rglob("*.py")}
     own = {cls.__module__ for cls in xc.models.FAMILIES.values()}
     shipped = {name for name in families if f"xinc_core.models.{name}" in own}
     assert files == shared | shipped
 
-    tracing = {"__init__", "canvas", "maps", "region_sums"}
+    tracing = {"__init__", "budget", "canvas", "maps", "region_sums"}
     assert {file.stem for file in (PACKAGE / "tracing").glob("*.py")} == tracing
 
 

@@ -1,6 +1,7 @@
 """The canvas against the literal definitions, the laws, and the authors' own values."""
 
 import copy
+from dataclasses import replace
 
 import literal
 import numpy as np
@@ -11,20 +12,18 @@ from conftest import Chain
 
 import xinc_core as xc
 from xinc_core.models import NeRV, position
+from xinc_core.tracing import RULES, Budget, Traced, whole
 from xinc_core.tracing import maps as maps_module
-from xinc_core.tracing.rules import first_order
+
+# These networks are small, so their Jacobians would all be computed forwards, by impulses.
+BACKWARDS = Budget(impulses_up_to_cells=0)
+FORWARDS = Budget(impulses_up_to_cells=10**9)
+BOTH_WAYS = pytest.mark.parametrize("budget", [BACKWARDS, FORWARDS], ids=["backwards", "forwards"])
 
 
-@pytest.fixture(autouse=True)
-def _backwards(monkeypatch):
-    """These networks are small, so their Jacobians would all be computed forwards; forwards is
-    compared with it below.
-    """
-    monkeypatch.setattr(xc.tracing.rules, "FEW", 0)
-
-
-def all_maps(network, rule, index, **options):
-    return xc.trace(network, rule=rule, **options)[network.layers()[index].name]
+def all_maps(network, rule, index, budget=BACKWARDS, **options):
+    canvas = xc.trace(network, rule=rule, budget=budget, **options)
+    return canvas[network.layers()[index].name]
 
 
 def test_reference_values_of_the_authors_code(reference):
@@ -57,12 +56,12 @@ def test_paper_maps_equal_the_literal_ones(network, dtype, rtol):
         close(all_maps(network, "paper", index).tensor().double(), want, rtol)
 
 
-def test_the_jacobian_forwards_equals_the_jacobian_backwards(network, monkeypatch):
+def test_the_jacobian_forwards_equals_the_jacobian_backwards(network):
     H, W = network.config.size if hasattr(network, "config") else xc.trace(network).image.shape[1:]
     box = ((1, H - 1), (2, W))
-    backwards = list(xc.trace(network, rule="first_order"))
-    monkeypatch.setattr(xc.tracing.rules, "FEW", 10**9)
-    for slow, fast in zip(backwards, xc.trace(network, rule="first_order")):
+    backwards = xc.trace(network, rule="first_order", budget=BACKWARDS)
+    forwards = xc.trace(network, rule="first_order", budget=FORWARDS)
+    for slow, fast in zip(backwards, forwards):
         some = torch.randperm(len(slow), generator=torch.Generator().manual_seed(0))[:7]
         for a, b in (
             (slow.tensor(), fast.tensor()),
@@ -78,12 +77,13 @@ def test_the_jacobian_forwards_equals_the_jacobian_backwards(network, monkeypatc
             assert type(fast._rule).__name__ == "Impulses" != type(slow._rule).__name__
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-9), (torch.float32, 1e-5)])
-def test_first_order_maps_equal_forward_mode_differentiation(network, dtype, rtol):
+def test_first_order_maps_equal_forward_mode_differentiation(network, dtype, rtol, budget):
     network = network.to(dtype)
     exact = copy.deepcopy(network).double()
     for index, layer in enumerate(network.layers()):
-        maps = all_maps(network, "first_order", index)
+        maps = all_maps(network, "first_order", index, budget)
         want = torch.stack(
             [literal.first_order_map(exact, index, n) for n in range(layer.n_neurons)]
         )
@@ -133,7 +133,7 @@ def test_on_the_last_layer_first_order_is_ablation_and_paper_is_both_up_to_the_b
 def test_completeness_terms_add_up_to_the_layers_own_output(network):
     """Before the activation, the terms of a layer sum to its pre-activation output (METHOD 2)."""
     for layer, x in zip(network.layers(), literal.inputs_of(network)):
-        traced = maps_module.Traced((layer,), (x,), tuple(x.shape[-2:]))
+        traced = Traced((layer,), (x,), tuple(x.shape[-2:]))
         z = layer.linear(x)[0]
         if layer.neurons == "columns":
             columns = (
@@ -142,7 +142,7 @@ def test_completeness_terms_add_up_to_the_layers_own_output(network):
             )
             close(columns.sum(0), z.sum(0), 1e-10)
             continue
-        box = maps_module.whole(x.shape[-2:])
+        box = whole(x.shape[-2:])
         terms = traced.shares(torch.arange(layer.n_neurons), box).unflatten(
             0, (layer.c_in, layer.c_out)
         )
@@ -159,7 +159,7 @@ def test_first_order_maps_of_a_layer_add_up(network):
         layer.activation in (torch.nn.functional.relu, xc.models.identity) for layer in layers
     )
     for index, layer in enumerate(layers):
-        maps = xc.trace(network, rule="first_order")[layer.name]
+        maps = all_maps(network, "first_order", index)
         total = sum(maps.color(n) for n in range(len(maps)))
         z = layer.linear(seen[index])
         weights_only = z if layer.bias is None else z - layer.bias[:, None, None]
@@ -173,7 +173,7 @@ def test_first_order_maps_of_a_layer_add_up(network):
 
 
 @pytest.mark.parametrize("rule", ["paper", "first_order", "ablation"])
-def test_results_do_not_depend_on_chunks_or_tiles(network, rule, monkeypatch):
+def test_results_do_not_depend_on_chunks_or_tiles(network, rule):
     generator = torch.Generator().manual_seed(0)
     for index in range(len(network.layers())):
         layer = all_maps(network, rule, index)
@@ -186,10 +186,13 @@ def test_results_do_not_depend_on_chunks_or_tiles(network, rule, monkeypatch):
             region_sums=torch.stack([maps.abs()[:, labels == r].sum(1) for r in range(3)], 1),
         )
         for stream, work in ((4e6, 256e6), (1, 1), (3 * H * W * 8, 5 * W * 8)):
-            monkeypatch.setattr(maps_module, "STREAM_BYTES", stream)
-            monkeypatch.setattr(maps_module, "WORK_BYTES", work)
-            monkeypatch.setattr(first_order, "PATCH_FLOATS", work)
-            layer = all_maps(network, rule, index)
+            budget = Budget(
+                stream_bytes=stream,
+                work_bytes=work,
+                jacobian_batch_floats=work,
+                impulses_up_to_cells=0,
+            )
+            layer = all_maps(network, rule, index, budget)
             got = dict(totals=layer.totals(), heatmap=layer.heatmap(), squares=layer.squares())
             for name, value in (got | dict(region_sums=layer.region_sums(labels))).items():
                 close(value, want[name], 1e-10)
@@ -292,12 +295,12 @@ def test_frames_differ_and_frames_outside_the_clip_are_refused():
         xc.trace(model, 3)
 
 
-@pytest.mark.parametrize("rule", xc.tracing.rules.RULES)
+@pytest.mark.parametrize("rule", RULES)
 def test_some_of_the_neurons_are_the_same_neurons(network, rule):
     """A sample keeps whole output channels; it may be sampled again; its maps and sums are those
     of the layer.
     """
-    for layer in xc.trace(network, rule=rule):
+    for layer in xc.trace(network, rule=rule, budget=BACKWARDS):
         whole, few = layer.tensor(), layer.only(torch.randperm(len(layer))[: len(layer) // 2 + 1])
         part = layer.sample(2, seed=1)
         for some in (few, part, part.sample(1), few.only(torch.tensor([0]))):
@@ -330,7 +333,7 @@ def test_pixels_of_the_jacobian_do_not_depend_on_what_else_is_computed(network):
     """A pixel, a cell, a band or all of the picture; a channel alone or with others; two passes
     at once; a second pass.
     """
-    for layer in list(xc.trace(network, rule="first_order"))[:-1]:
+    for layer in list(xc.trace(network, rule="first_order", budget=BACKWARDS))[:-1]:
         rule, (_, H, W), scale = layer._rule, layer.shape, layer.traced.scale
         whole = layer.tensor()
         for box in (
@@ -366,7 +369,8 @@ def test_a_changed_canvas_has_rows_of_its_own(network):
     """What is kept between groups belongs to one network at one frame: nothing of another shows."""
     other = copy.deepcopy(network)
     other.layers()[-1].weight.detach().mul_(2)
-    ours, theirs = (xc.trace(model, rule="first_order") for model in (network, other))
+    ours = xc.trace(network, rule="first_order", budget=BACKWARDS)
+    theirs = xc.trace(other, rule="first_order", budget=BACKWARDS)
     for name in ours.layers[:-1]:
         mine, doubled = (canvas[name].chunks(1) for canvas in (ours, theirs))
         for (neurons, maps), (same, more) in zip(mine, doubled):
@@ -403,7 +407,7 @@ def test_pixels_behind_columns_can_be_looked_at_alone(network, rule):
 
 
 def test_signed_tiles_are_the_colours(network):
-    for layer in xc.trace(network, rule="first_order"):
+    for layer in xc.trace(network, rule="first_order", budget=BACKWARDS):
         found = torch.full(
             (3, len(layer), layer.shape[1] * layer.shape[2]), torch.nan, dtype=layer.traced.x.dtype
         )
@@ -440,3 +444,43 @@ def test_ablation_is_exactly_zero_where_nothing_changes(family):
             assert (
                 maps[traced.layer.c_out : 2 * traced.layer.c_out].eq(0).all() and maps.gt(0).any()
             )
+
+
+@pytest.mark.parametrize("family", ["ffn", "siren"])
+def test_in_a_last_layer_of_columns_ablation_is_the_share_to_the_bit(family):
+    """The picture loses W·x and no rounding of z − (z − W·x)."""
+    *_, layer = xc.trace(pointwise(family), rule="ablation")
+    weight, x = layer.traced.layer.weight[:, :, 0, 0], layer.traced.x  # (3, n), (n, H, W)
+    for n in range(len(layer)):
+        assert layer.color(n).equal(weight[:, n, None, None] * x[n])
+
+
+@pytest.mark.parametrize("baseline", ["zero", "mean"])
+@pytest.mark.parametrize("family", ["ffn", "siren"])
+def test_ablation_at_some_pixels_is_that_of_the_whole_picture(family, baseline):
+    """The mean that replaces an input is over all pixels of the picture (METHOD 3)."""
+    canvas = xc.trace(pointwise(family).double(), rule="ablation", baseline=baseline)
+    pixels = torch.tensor([400, 3, 17, 111])
+    sampled = canvas.at(pixels)
+    for layer in canvas:
+        whole_picture = torch.stack([layer.color(n) for n in range(len(layer))]).flatten(2)
+        part = torch.stack([sampled[layer.name].color(n) for n in range(len(layer))])
+        close(part[:, :, 0], whole_picture[..., pixels], 1e-13)
+    assert sampled.with_rule("ablation", baseline).baseline == baseline
+
+
+def test_a_changed_layer_changes_the_means_of_sampled_pixels_too():
+    model = pointwise("ffn").double()
+    canvas, pixels = xc.trace(model, rule="ablation", baseline="mean"), torch.tensor([400, 3, 17])
+    changed = replace(model.layers()[0], weight=model.layers()[0].weight * 1.5)
+    whole_picture, part = canvas.with_layer(changed), canvas.at(pixels).with_layer(changed)
+    for layer in whole_picture:
+        want = layer.tensor().flatten(1)[:, None, pixels]
+        close(part[layer.name].tensor(), want, 1e-13)
+
+
+def pointwise(family):
+    """A small image network, float32."""
+    torch.manual_seed(5)
+    kind = xc.models.FAMILIES[family]
+    return kind(kind.Config(size=(16, 32), width=20)).requires_grad_(False)
