@@ -10,9 +10,8 @@ from dataclasses import asdict
 
 from torch import Tensor, nn
 
-from xinc_core.models import check_registered
+from xinc_core.models import check_registered, packed, unpacked
 from xinc_core.storage.compressed import LOSSY, pack, rounded
-from xinc_core.storage.plain import packed, unpacked
 from xinc_core.tracing.canvas import trace
 from xinc_core.tracing.maps import LayerMaps
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xinc_core.clips import Clip
-from xinc_core.models import Recipe
+from xinc_core.models import Recipe, new_encoder
 from xinc_core.models import family as family_class
 from xinc_core.models import recipe as recipe_of
 from xinc_core.util.files import digest
@@ -205,9 +205,7 @@ def _new_network(family: str, config, seed: int) -> tuple[nn.Module, nn.Module |
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = family_class(family)(config)
-        if not hasattr(model, "new_encoder"):
-            return model, None
-        return model, model.new_encoder()
+        return model, new_encoder(model)
 
 
 def _frozen(model: nn.Module) -> nn.Module:

@@ -1,5 +1,4 @@
-"""Any plain chain of torch's own layers as a traceable network: its description is derived, not
-written.
+"""Any plain chain of torch's own layers as a traceable network, with a derived description.
 
 A chain is an ``nn.Sequential``, nested or not, of ``nn.Linear`` or ``nn.Conv2d`` layers, each with
 a PixelShuffle and pointwise activations behind it. What else stands in it (a norm, attention, a
@@ -87,8 +86,9 @@ def chain(
     codes: Tensor | None = None,
     frame: int = 0,
 ) -> Chain:
-    """Wrap a network of your own for ``trace``, ``render`` and ``explore``; its weights are shared,
-    not copied.
+    """Wrap a network of your own for ``trace``, ``render`` and ``explore``.
+
+    Its weights are shared, not copied.
 
     Parameters
     ----------
@@ -331,9 +331,7 @@ def _as_function(module: Any) -> Activation:
 
 @torch.no_grad()
 def _is_pointwise(module: nn.Module) -> bool:
-    """Whether each output depends on its own input alone, wherever that stands, and nothing is
-    random: by experiment.
-    """
+    """Whether each output depends on its own input alone and nothing is random: by experiment."""
     if sum(p.numel() for p in module.parameters()) > 1:
         return False
     shuffled = torch.randperm(96, generator=torch.Generator().manual_seed(0))
@@ -350,8 +348,9 @@ def _is_pointwise(module: nn.Module) -> bool:
 
 
 def _try_outputs(module: nn.Module, inputs: list[Tensor]) -> list[Tensor] | None:
-    """What a module makes of some inputs, in their dtype, without touching torch's random state;
-    None where it refuses them.
+    """What a module makes of some inputs, in their dtype; None where it refuses them.
+
+    torch's random state is left alone.
     """
     like = next(module.parameters(), inputs[0])
     try:

@@ -1,8 +1,7 @@
-"""FFN: a coordinate network with random Fourier features (Tancik et al., NeurIPS 2020). Represents
-one image. METHOD 1.
+"""FFN: a coordinate network with random Fourier features (Tancik et al., NeurIPS 2020).
 
-Coordinates are (row, col), row first, the longer side spanning [−1, 1]: ``2·(i/(max(H, W) − 1) −
-0.5)``.
+It represents one image; METHOD 1. Coordinates are (row, col), row first, the longer side spanning
+[−1, 1]: ``2·(i/(max(H, W) − 1) − 0.5)``.
 """
 
 from __future__ import annotations
@@ -107,9 +106,7 @@ class FFN(nn.Module):
     def from_authors(
         cls, state: dict[str, Tensor], size: tuple[int, int], n_frames: int | None
     ) -> tuple[FFNConfig, dict[str, Tensor]] | None:
-        """Configuration and tensors of a file in the authors' layout, or None where it is of
-        another kind.
-        """
+        """Configuration and tensors of a file in the authors' layout; None for other files."""
         if "model.positional_encoding.B" not in state:
             return None
         rename = {"model.positional_encoding.B": "B"}

@@ -1,7 +1,6 @@
 """HNeRV: a video network whose codes are learned from the frames (Chen et al., CVPR 2023).
-METHOD 1.
 
-An encoder (ConvNeXt) turns a frame into a small *embedding*; a 1×1 convolution, blocks
+METHOD 1. An encoder (ConvNeXt) turns a frame into a small *embedding*; a 1×1 convolution, blocks
 (convolution, PixelShuffle, GELU) and a head turn the embedding back into the frame. Both are fitted
 together; then the embeddings of all frames are stored, and the encoder is thrown away. So a network
 on disk is decoder and embeddings, as in the paper's count of parameters.
@@ -112,12 +111,11 @@ class HNeRVConfig:
         blocks: int = 1,
         **options: Any,
     ) -> HNeRVConfig:
-        """The configuration for a clip: the widest decoder that, with the embeddings, does not
-        exceed ``parameters``.
+        """The configuration for a clip: the widest decoder with at most ``parameters``.
 
-        Unless named, strides are those of ``STRIDES`` that fit the picture, the coarsest grid
-        first, with ``blocks`` − 1 blocks of stride 1 behind each; kernels 1, 3, 5, 5, … by stage;
-        and about as many numbers per embedding on every grid.
+        The embeddings count as parameters. Unless named, strides are those of ``STRIDES`` that fit
+        the picture, the coarsest grid first, with ``blocks`` − 1 blocks of stride 1 behind each;
+        kernels 1, 3, 5, 5, … by stage; and about as many numbers per embedding on every grid.
         """
         height, width = size
         stages = tuple(strides or _fitting_strides(size))
@@ -188,9 +186,7 @@ class HNeRV(nn.Module):
             self.register_buffer("offset", torch.full((3,), HALF))
 
     def new_encoder(self) -> nn.Module:
-        """A new encoder, frames (B, 3, H, W) → embeddings (B, c, h, w), to be fitted together
-        with the network.
-        """
+        """A new encoder, frames (B, 3, H, W) → embeddings (B, c, h, w), to be fitted as well."""
         strides = [stride for stride in self.config.strides if stride > 1]
         widths = [self.config.encoder] * (len(strides) - 1) + [self.config.embedding]
         return Encoder(strides, widths)
@@ -228,8 +224,9 @@ class HNeRV(nn.Module):
         return *blocks, head, Layer("picture", self.scale, self.offset)
 
     def packed(self) -> dict[str, Tensor]:
-        """What a compressed file holds; the embeddings under a name of their own, so that they
-        are quantised like weights.
+        """What a compressed file holds.
+
+        The embeddings have a name of their own, so that they are quantised like weights.
         """
         return _renamed(self.state_dict(), "embeddings", "codes")
 
@@ -242,11 +239,10 @@ class HNeRV(nn.Module):
     def from_authors(
         cls, state: dict[str, Tensor], size: tuple[int, int], n_frames: int | None
     ) -> tuple[HNeRVConfig, dict[str, Tensor]] | None:
-        """Configuration and tensors of a file in the authors' layout, or None: its embeddings are
-        the tensor ``embed``.
+        """Configuration and tensors of a file in the authors' layout; None for other files.
 
-        Whether the picture goes through a tanh is not written there: it does unless the first one
-        is a picture without it.
+        The embeddings are its tensor ``embed``. Whether the picture goes through a tanh is not
+        written there: it does unless the first one is a picture without it.
 
         Raises
         ------

@@ -117,9 +117,7 @@ class Layer:
         return copied.silence_(neurons)
 
     def silence_(self, neurons: Tensor) -> Layer:
-        """Set the weights of these neurons (k,) to zero in place, on the network itself; biases
-        stay.
-        """
+        """Set the weights of these neurons (k,) to zero, on the network itself; biases stay."""
         weight = self.weight.detach()
         if self.neurons == "columns":
             weight[:, neurons] = 0
@@ -170,8 +168,9 @@ def column_layer(name: str, linear: Any, activation: Callable[[Tensor], Tensor])
 
 
 def run(layers: Sequence[Layer], x: Tensor) -> Tensor:
-    """Send x (B, c_in, h, w) through the chain; for the whole chain the result is the picture, (B,
-    3, H, W).
+    """Send x (B, c_in, h, w) through the chain.
+
+    For the whole chain the result is the picture, (B, 3, H, W).
     """
     if any(layer.kernel > 1 for layer in layers):
         # Convolutions with wide kernels take less time in this memory format.

@@ -1,8 +1,7 @@
-"""NeRV: a convolutional decoder from frame index to frame (Chen et al., NeurIPS 2021; blocks as in
-HNeRV, CVPR 2023). METHOD 1.
+"""NeRV: a convolutional decoder from frame index to frame (Chen et al., NeurIPS 2021).
 
-``t`` → positional encoding → 1×1 convolution → a small grid → blocks (3×3 convolution,
-PixelShuffle, GELU) → head.
+METHOD 1; blocks as in HNeRV (CVPR 2023). ``t`` → positional encoding → 1×1 convolution → a small
+grid → blocks (3×3 convolution, PixelShuffle, GELU) → head.
 
 Trap: the encoding's upper levels (π·1.25^79 ≈ 10^8) are beyond float32's precision, so they are in
 effect a fixed hash of t. They are computed in float32 on the CPU for every dtype and device: a
@@ -88,8 +87,7 @@ class NeRVConfig:
     def for_clip(
         cls, size: tuple[int, int], n_frames: int, parameters: int | None = None, **options: Any
     ) -> NeRVConfig:
-        """The configuration for a clip, widths scaled to a target count of parameters if one is
-        given.
+        """The configuration for a clip, as wide as a target count of parameters allows, if given.
 
         Each block is 1.2 times narrower than the one before, as in the NeRV papers; the widest
         network that does not exceed ``parameters`` is taken.
@@ -151,11 +149,10 @@ class NeRV(nn.Module):
         return *block_layers(self.blocks, self.config.strides), head
 
     def packed(self) -> dict[str, Tensor]:
-        """What a file must hold to paint all frames: of ``expand`` only what T frames see of it, a
-        table (T, c·h·w).
+        """What a file must hold to paint all frames.
 
-        The encoding spans at most T of its 2·levels dimensions, so nothing is lost; longer videos
-        keep the weights.
+        Of ``expand`` it is only what T frames see of it, a table (T, c·h·w). The encoding spans at
+        most T of its 2·levels dimensions, so nothing is lost; longer videos keep the weights.
         """
         state = self.state_dict()
         if self.config.n_frames >= 2 * self.config.levels:
@@ -188,8 +185,7 @@ class NeRV(nn.Module):
     def from_authors(
         cls, state: dict[str, Tensor], size: tuple[int, int], n_frames: int | None
     ) -> tuple[NeRVConfig, dict[str, Tensor]] | None:
-        """Configuration and tensors of a file in the authors' layout, or None where it is of
-        another kind.
+        """Configuration and tensors of a file in the authors' layout; None for other files.
 
         Raises
         ------
@@ -241,9 +237,7 @@ def grid_of(size: tuple[int, int], strides: Sequence[int]) -> tuple[int, int]:
 def make_blocks(
     channels: Sequence[int], strides: Sequence[int], kernels: Sequence[int]
 ) -> nn.ModuleList:
-    """The convolutions of a decoder's blocks; each has c_out·s² output channels for its
-    PixelShuffle.
-    """
+    """The convolutions of a decoder's blocks, each with c_out·s² outputs for its PixelShuffle."""
     blocks = nn.ModuleList()
     for c_in, c_out, stride, kernel in zip(channels, channels[1:], strides, kernels):
         blocks.append(nn.Conv2d(c_in, c_out * stride * stride, kernel, padding=kernel // 2))
@@ -260,8 +254,9 @@ def block_layers(blocks: Iterable[Any], strides: Sequence[int]) -> list[Layer]:
 
 @dataclass(frozen=True)
 class DecoderShape:
-    """Strides and kernels of a decoder's blocks, and channels of the initial grid and behind each
-    block.
+    """Shape of a decoder.
+
+    strides, kernels : of its blocks; channels : of the initial grid and behind each block.
     """
 
     strides: tuple[int, ...]

@@ -1,6 +1,4 @@
-"""What families share: how they are fitted, where pixels lie, and how wide a network of a given
-number of parameters is.
-"""
+"""What families share: how they are fitted, where pixels lie, how wide a decoder is."""
 
 from __future__ import annotations
 
@@ -104,8 +102,9 @@ def widest(config: Callable[[int], Config], parameters: int, what: str) -> Confi
 
 
 def narrowing(first: int, least: int = 1) -> Iterator[int]:
-    """Widths of a decoder without end: each 1.2 times less than the one before, as in the NeRV
-    papers, but not below ``least`` (or below ``first`` where that is less).
+    """Widths of a decoder, without end: each 1.2 times less than the one before, as for NeRV.
+
+    None is below ``least`` (or below ``first`` where that is less).
     """
     width = first
     while True:

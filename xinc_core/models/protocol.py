@@ -45,8 +45,9 @@ class TracedModel(Protocol):
     for_video: bool
 
     def encode(self, t: Tensor) -> Tensor:
-        """What the network receives for frame positions t (B,) in [0, 1): free of parameters that
-        are to be fitted.
+        """What the network receives for frame positions t (B,) in [0, 1).
+
+        It depends on no parameter that is to be fitted.
         """
 
     def stem(self, code: Tensor) -> Tensor:
@@ -119,8 +120,12 @@ class ReadsAuthors(Protocol):
     def from_authors(
         cls, state: dict[str, Tensor], size: tuple[int, int], n_frames: int | None
     ) -> tuple[Any, dict[str, Tensor]] | None:
-        """(configuration, tensors) of a published file's tensors, or None where it is of another
-        kind. Raises ValueError, saying why, where it is of this kind but cannot be read.
+        """Configuration and tensors of a published file's tensors; None for other files.
+
+        Raises
+        ------
+        ValueError
+            Saying why, where it is of this kind but cannot be read.
         """
 
 

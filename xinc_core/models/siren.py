@@ -1,8 +1,7 @@
-"""SIREN: a coordinate network with sine activations (Sitzmann et al., NeurIPS 2020). Represents one
-image. METHOD 1.
+"""SIREN: a coordinate network with sine activations (Sitzmann et al., NeurIPS 2020).
 
-Coordinates are FFN's: (row, col), the longer side spanning [−1, 1]. Then ``sin(ω·(Wx + b))`` layer
-after layer, and a linear one at the end.
+It represents one image; METHOD 1. Coordinates are FFN's: (row, col), the longer side spanning [−1,
+1]. Then ``sin(ω·(Wx + b))`` layer after layer, and a linear one at the end.
 
 Trap: the first sine layer is the *stem*, as Fourier features are FFN's. It reads two numbers, so it
 would have two neurons, and a finding about two neurons says nothing. The frequency ω belongs to the
@@ -110,8 +109,9 @@ class SIREN(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Section 3.2 of the paper: weights that keep the spread of what the sines see alike from
-        layer to layer.
+        """Weights that keep the spread of what the sines see alike from layer to layer.
+
+        Section 3.2 of the paper.
         """
         self.first.weight.uniform_(-1 / 2, 1 / 2)
         bound = (6 / self.config.width) ** 0.5 / self.config.w0

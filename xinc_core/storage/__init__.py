@@ -7,7 +7,7 @@ the compressed file (``compressed``). What does not: what a network computes.
 from .compressed import pack, quantise, read_facts, rounded, unpack, write
 from .fitted import fit_and_save
 from .headers import read_header
-from .plain import load_model, packed, save_model, unpacked
+from .plain import load_model, save_model
 from .registry import find_model, list_models, model_name
 
 __all__ = [
@@ -17,13 +17,11 @@ __all__ = [
     "load_model",
     "model_name",
     "pack",
-    "packed",
     "quantise",
     "read_facts",
     "read_header",
     "rounded",
     "save_model",
     "unpack",
-    "unpacked",
     "write",
 ]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from xinc_core.models import check_registered, family
+from xinc_core.models import check_registered, family, unpacked
 from xinc_core.util.files import replace_file
 
 from .building import blank_network, configuration, filled
@@ -129,17 +129,3 @@ def _load_own(path: Path) -> nn.Module:
     if "clip_checksum" in header and not header.get("flipped"):
         model.fitted_to = header["clip_checksum"]
     return filled(model, tensors, path)
-
-
-def packed(model: nn.Module) -> dict[str, Tensor]:
-    """What a compressed file holds of a model: its tensors, or what its family makes of them."""
-    if hasattr(model, "packed"):
-        return model.packed()
-    return model.state_dict()
-
-
-def unpacked(kind: type[nn.Module], config, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A model's state from what :func:`packed` gave."""
-    if hasattr(kind, "unpacked"):
-        return kind.unpacked(config, tensors)
-    return tensors

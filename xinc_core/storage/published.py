@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from xinc_core.models import FAMILIES
+from xinc_core.models import author_readers
 
 # What configurations in the authors' Lightning files are made of: names that are answered by an
 # inert blank.
@@ -42,7 +42,7 @@ def read_authors(path: Path, size, n_frames) -> tuple[type[nn.Module], object, d
     state = {}
     for name, value in _read_tensors(path).items():
         state[name.removeprefix("module.").replace("blocks.0.", "")] = value
-    kinds = _published_families()
+    kinds = author_readers()
     for kind in kinds:
         try:
             understood = kind.from_authors(state, tuple(size), n_frames)
@@ -56,11 +56,6 @@ def read_authors(path: Path, size, n_frames) -> tuple[type[nn.Module], object, d
     raise ValueError(
         f"{str(path)!r} is a checkpoint of none of {names}; its first tensor is {first!r}"
     )
-
-
-def _published_families() -> list[type[nn.Module]]:
-    """The families whose authors published weights."""
-    return [kind for kind in FAMILIES.values() if hasattr(kind, "from_authors")]
 
 
 def _check_shape(path: Path, size, n_frames) -> None:

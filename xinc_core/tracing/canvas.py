@@ -116,11 +116,11 @@ def _check_question(rule: str, baseline: str) -> None:
 
 
 class Canvas:
-    """All contribution maps of one frame under one rule; ``canvas["block3"]`` is a
-    :class:`LayerMaps`.
+    """All contribution maps of one frame under one rule.
 
-    Iterating yields the layers' maps, input to output. Canvases are made by :func:`trace` and by
-    the methods below; each is a new canvas over the same tensors.
+    ``canvas["block3"]`` is a :class:`LayerMaps`. Iterating yields the layers' maps, input to
+    output. Canvases are made by :func:`trace` and by the methods below; each is a new canvas over
+    the same tensors.
 
     Attributes
     ----------
@@ -189,16 +189,15 @@ class Canvas:
 
     @torch.no_grad()
     def with_layer(self, layer: Layer) -> Canvas:
-        """The same frame with the layer of this name exchanged: only what follows it is run
-        again.
-        """
+        """The same frame with the layer of this name exchanged; only what follows is run again."""
         whole = None if self._whole is None else self._whole.with_layer(layer)
         return self._changed(self._forward.with_layer(layer), whole)
 
     @torch.no_grad()
     def at(self, pixels: Tensor) -> Canvas:
-        """The same frame at some pixels alone, as a picture one row high; for networks whose
-        neurons are columns. Means are still those over all pixels of the picture.
+        """The same frame at some pixels alone, as a picture one row high.
+
+        For networks whose neurons are columns. Means are still over all pixels of the picture.
 
         Parameters
         ----------
@@ -218,15 +217,17 @@ class Canvas:
         return self._changed(self._forward.at(pixels), self._whole or self._forward)
 
     def without_bias(self) -> Canvas:
-        """The same canvas with the bias shares left out of the paper's maps: a convention, not a
-        contribution. Picture and layers' inputs stay those of the network.
+        """The same canvas with the bias shares left out of the paper's maps.
+
+        The shares are a convention, not a contribution. Picture and layers' inputs stay those of
+        the network.
         """
         bare = tuple(replace(layer, bias=None) for layer in self._forward.layers)
         whole = None if self._whole is None else replace(self._whole, layers=bare)
         return self._changed(replace(self._forward, layers=bare), whole)
 
     def _changed(self, forward: ForwardPass, whole: ForwardPass | None) -> Canvas:
-        """This canvas over another pass."""
+        """The same canvas over another pass."""
         return Canvas(forward, self.frame, self.rule, self.baseline, self._budget, whole)
 
     def __repr__(self) -> str:

@@ -1,5 +1,6 @@
-"""The contribution maps of one layer: computed when asked for, in chunks; sums are reduced while
-streaming, in float64.
+"""The contribution maps of one layer: computed when asked for, in chunks.
+
+Sums are reduced while the maps stream by, in float64.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from xinc_core.util.machine import free_bytes
 from xinc_core.util.progress import progress_bar
@@ -238,7 +240,7 @@ class LayerMaps:
         self._rule.release()
 
     @torch.no_grad()
-    def _groups(self, box: Box, n_pixels: int, signed: bool, bar) -> Groups:
+    def _groups(self, box: Box, n_pixels: int, signed: bool, bar: tqdm) -> Groups:
         maps_per_step = int(self._rule.budget.stream_bytes // (n_pixels * self._itemsize))
         for neurons in self._rule.groups(max(self._rule.min_group, maps_per_step)):
             if signed:
@@ -248,9 +250,7 @@ class LayerMaps:
             bar.update(len(neurons))
 
     def _tiles(self) -> Iterator[Box]:
-        """Boxes that cover the picture, each small enough for the rule's working memory: bands of
-        rows, made of whole cells.
-        """
+        """Bands of rows, made of whole cells, each small enough for the rule's working memory."""
         _, H, W = self.shape
         scale = self.traced.scale
         bytes_per_row = W * self._itemsize * max(1, self._rule.floats_per_pixel())
@@ -291,8 +291,9 @@ class LayerMaps:
         return self._samples[channels, seed]
 
     def only(self, neurons: Tensor) -> LayerMaps:
-        """Some of the layer's neurons, (k,), renumbered from 0; ``neurons`` of the result holds
-        their numbers in the layer.
+        """Some of the layer's neurons, (k,), renumbered from 0.
+
+        ``neurons`` of the result holds their numbers in the layer.
         """
         return LayerMaps(self.name, Subset(self._rule, neurons))
 

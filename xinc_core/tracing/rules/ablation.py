@@ -1,7 +1,7 @@
 """Ablation, the truth: the picture minus the picture with one neuron's weights set to zero.
 
-METHOD 3. Biases stay. With ``baseline="mean"`` the neuron's input is replaced by its mean over the pixels of
-the whole picture instead of by zero. Slow: one pass of the later layers per neuron.
+METHOD 3. Biases stay. With ``baseline="mean"`` the neuron's input is replaced by its mean over the
+pixels of the whole picture instead of by zero. Slow: one pass of the later layers per neuron.
 
 What goes through the layers is what is *lost*: the pre-activation output z loses W·lost, and the
 activation loses ``act(z) − act(z − W·lost)``. No two pictures are subtracted: where nothing
@@ -89,8 +89,7 @@ class Ablation(Rule):
         return lost
 
     def _lost_behind_second(self, neurons: Tensor) -> Tensor:
-        """What the second layer's pre-activation output loses without each of these kernels, (k,
-        c_out, h, w).
+        """What the second layer's pre-activation output loses, (k, c_out, h, w).
 
         A kernel changes one channel of the second layer's input; only that channel is convolved.
         """

@@ -102,8 +102,10 @@ class Adjoint:
         return channel in self._channels.get(sub_pixel, ())
 
     def compute(self, channels: Sequence[int]) -> None:
-        """Compute and store what :meth:`jacobian_rows` gives, for these pre-shuffle output channels
-        of the layer. Channels that were stored before are dropped.
+        """Compute and store what :meth:`jacobian_rows` gives.
+
+        channels : pre-shuffle output channels of the layer. Those that were stored before are
+        dropped.
         """
         self._channels, self._rows = {}, {}  # free their memory before the next is taken
         by_sub_pixel = self._by_sub_pixel(channels)
@@ -137,8 +139,9 @@ class Adjoint:
 
     @cached_per_object
     def cells_seen(self, axis: int, q: int) -> list[Seen]:
-        """For each place along an axis: the first cell, counted from the pixel's own, whose
-        sub-pixel q it sees, and how many.
+        """For each place along an axis: the cells whose sub-pixel q it sees.
+
+        Cells are counted from the pixel's own.
         """
         stride = self.traced.layer.stride
         offset = divmod(q, stride)[axis]  # of the sub-pixel inside a cell
@@ -185,8 +188,9 @@ class Adjoint:
     def _rows_of(
         self, factor: Tensor, place: tuple[int, int], q: int, channels: list[int]
     ) -> Tensor:
-        """Of a matrix (window row, window column, channel, …): the rows of sub-pixel q of the cells
-        that a place sees, (a·b·channels, …).
+        """The rows of sub-pixel q of the cells that a place sees, (a·b·channels, …).
+
+        factor : (window row, window column, channel, …).
         """
         stride = self.traced.layer.stride
         row, column = divmod(q, stride)  # of the sub-pixel inside a cell
@@ -266,11 +270,11 @@ class Adjoint:
 
     @cached_per_object
     def _transposed(self, m: int, rows: Seen, columns: Seen) -> Tensor:
-        """Layer m's transposed convolution as a matrix, from a window of its output grid to the
-        window of its input grid that it sees.
+        """Layer m's transposed convolution as a matrix.
 
-        rows, columns : where in a cell of the input grid the window starts, and its size. Returns
-        (input rows·columns·c_in, output rows·columns·c).
+        It leads from a window of the layer's output grid to the window of its input grid that it
+        sees. rows, columns : where in a cell of the input grid the window starts, and its size.
+        Returns (input rows·columns·c_in, output rows·columns·c).
         """
         layer = self.traced.layers[m]
         stride, k = layer.stride, layer.kernel

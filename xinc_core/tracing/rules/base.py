@@ -169,14 +169,16 @@ class Rule:
         raise NotImplementedError
 
     def pixels(self, neurons: Tensor, box: Box) -> Tensor:
-        """The values of ``maps`` in the order of ``order(box)``: (k, …), valid until the next
-        call.
+        """The values of ``maps`` in the order of ``order(box)``: (k, …).
+
+        They are valid until the next call.
         """
         return self.maps(neurons, box)
 
     def order(self, box: Box) -> Tensor:
-        """Where the values of ``pixels`` belong: row-major pixel numbers inside the box, shaped
-        like one neuron's values.
+        """Where the values of ``pixels`` belong: row-major pixel numbers inside the box.
+
+        Shaped like one neuron's values.
         """
         height, width = extent(box)
         return torch.arange(height * width).view(height, width)
@@ -195,8 +197,9 @@ class Rule:
         )
 
     def color_pixels(self, neurons: Tensor, box: Box) -> Tensor:
-        """The values of ``color`` in the order of ``order(box)``, colours first: (3, k, …), valid
-        until the next call.
+        """The values of ``color`` in the order of ``order(box)``, colours first: (3, k, …).
+
+        They are valid until the next call.
         """
         return self.color(neurons, box).transpose(0, 1)
 
@@ -213,8 +216,9 @@ class Rule:
         self._buffers = {}
 
     def floats_per_pixel(self) -> int:
-        """Working memory of ``maps`` besides the maps: how many floats per picture pixel. It
-        decides the size of the tiles.
+        """Working memory of ``maps`` besides the maps: how many floats per picture pixel.
+
+        It decides the size of the tiles.
         """
         return 0
 
@@ -324,7 +328,7 @@ def crop(x: Tensor, box: Box, origin: Sequence[int] = (0, 0)) -> Tensor:
 
 
 def window(x: Tensor, box: Box) -> Tensor:
-    """x (…, h, w) inside a box that may stick out of the grid; zero there."""
+    """The part of x (…, h, w) inside a box that may stick out of the grid; zero there."""
     inside = grown(box, 0, x.shape[-2:])
     (top, bottom), (left, right) = box
     (first_row, end_row), (first_column, end_column) = inside

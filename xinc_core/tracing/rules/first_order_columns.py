@@ -43,8 +43,9 @@ class FirstOrderColumns(Rule):
         return gradient.mul_(crop(self.traced.x, box)[neurons])
 
     def _forward(self, neurons: Tensor, box: Box) -> Tensor:
-        """One neuron alone, (3, 1, h, w): sending its share forward takes less time than the
-        gradients of all.
+        """One neuron alone, (3, 1, h, w), by sending its share forward.
+
+        That takes less time than the gradients of all neurons.
         """
         first, *later = self.traced.layers
         x = crop(self.traced.x, box)[neurons].flatten(1)  # (1, h·w)

@@ -38,9 +38,7 @@ class FirstOrderKernels(Rule):
         self._own_slopes: tuple[Box, Tensor] | None = None  # of the last cells
 
     def groups(self, max_size: int, subset: Tensor | None = None) -> Iterator[Tensor]:
-        """Kernels that share an output channel together, channels of one sub-pixel after each
-        other.
-        """
+        """Kernels that share an output channel, channels of one sub-pixel after each other."""
         layer = self.traced.layer
         neurons = self.neurons if subset is None else subset
         _, outputs = self.traced.pairs(neurons)
@@ -93,9 +91,8 @@ class FirstOrderKernels(Rule):
         self._adjoint, self._own_slopes = None, None
 
     def floats_per_pixel(self) -> int:
-        """What a pixel sees of the layer behind this one, in three colours; slopes and their
-        copies; maps of one channel.
-        """
+        # What a pixel sees of the layer behind this one, in three colours; slopes and their
+        # copies; maps of one channel.
         layers = self.traced.layers
         channels = [layer.c_out // layer.stride**2 for layer in layers]
         gradients = 0
@@ -112,8 +109,9 @@ class FirstOrderKernels(Rule):
 
     @cached_property
     def slopes(self) -> list[Tensor]:
-        """The activations' derivatives on every layer's output grid but the last's, (c, h, w)
-        each.
+        """The activations' derivatives of every layer but the last, (c, h, w) each.
+
+        They are on the layers' output grids.
         """
         per_layer = []
         for m, output in enumerate(self.traced.inputs[1:]):
@@ -121,8 +119,9 @@ class FirstOrderKernels(Rule):
         return per_layer
 
     def _forward(self, neurons: Tensor, box: Box) -> Tensor:
-        """One neuron alone, (1, 3, h, w): sending its share through the linearised tail takes less
-        time than the rows of J.
+        """One neuron alone, (1, 3, h, w), by sending its share through the linearised tail.
+
+        That takes less time than the rows of J.
         """
         first, *later = self.traced.layers
         grid = self.traced.grid
@@ -135,10 +134,10 @@ class FirstOrderKernels(Rule):
         return crop(share, box)
 
     def _assemble(self, neurons: Tensor, box: Box, signed: bool, buffers: dict) -> Tensor:
-        """Maps J·d by place and cell: magnitudes (k, R, C, Tr, Tc), or with ``signed`` colours
-        (3, k, R, C, Tr, Tc).
+        """Maps J·d by place and cell.
 
-        They cover all cells that the box touches, in memory of ``buffers``.
+        Magnitudes (k, R, C, Tr, Tc), or with ``signed`` colours (3, k, R, C, Tr, Tc). They cover
+        all cells that the box touches, in memory of ``buffers``.
         """
         adjoint = self._adjoint_of(box)
         height, width = extent(adjoint.cells)
@@ -198,11 +197,11 @@ class FirstOrderKernels(Rule):
     def _fill(
         self, maps: Tensor, neurons: Tensor, adjoint: Adjoint, channel: int, buffers: dict
     ) -> None:
-        """Σ_u d(u)·J(u) over the few cells u that each pixel sees, for neurons of one output
-        channel.
+        """Σ_u d(u)·J(u) over the few cells u that each pixel sees.
 
-        maps : (3, k, R, C, Tr·Tc) colours, or (k, R, C, Tr·Tc) magnitudes; overwritten, a few rows
-        of places at a time, which stay in the processor's cache.
+        neurons : of one output channel. maps : (3, k, R, C, Tr·Tc) colours, or (k, R, C, Tr·Tc)
+        magnitudes; overwritten, a few rows of places at a time, which stay in the processor's
+        cache.
         """
         q = channel % self.traced.layer.stride**2
         seen_rows, seen_columns = adjoint.cells_seen(0, q), adjoint.cells_seen(1, q)
@@ -255,8 +254,9 @@ class FirstOrderKernels(Rule):
         return by_offset
 
     def _slope(self, channel: int, cells: Box) -> Tensor:
-        """Slopes of this layer where its output channel paints, zero outside the grid: (h, w) of
-        the cells.
+        """Slopes of this layer where its output channel paints: (h, w) of the cells.
+
+        They are zero outside of the grid.
         """
         stride = self.traced.layer.stride
         if self._own_slopes is None or self._own_slopes[0] != cells:
@@ -265,8 +265,9 @@ class FirstOrderKernels(Rule):
         return self._own_slopes[1][shuffled, q // stride :: stride, q % stride :: stride]
 
     def _natural(self, maps: Tensor, box: Box) -> Tensor:
-        """(…, R, C, Tr, Tc) places and cells of the last adjoint → the pixels of a box in order,
-        (…, h, w).
+        """(…, R, C, Tr, Tc) by place and cell → the pixels of a box in order, (…, h, w).
+
+        Places and cells are those of the last adjoint.
         """
         assert self._adjoint is not None
         scale = self.traced.scale
@@ -302,8 +303,9 @@ def _add_products(
 
 
 def _buffer(buffers: dict, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Uninitialised memory of this shape; the same as before where that is large enough, because
-    fresh pages cost time.
+    """Uninitialised memory of this shape.
+
+    It is the same as before where that is large enough, because fresh pages cost time.
     """
     size = math.prod(shape)
     if name not in buffers or buffers[name].numel() < size:
@@ -322,8 +324,9 @@ def _offsets(seen: list[Seen]) -> range:
 
 
 def _runs(seen: list[Seen], max_size: int = 2**31) -> Iterator[tuple[slice, Seen]]:
-    """Neighbouring places that see the same cells, at most ``max_size`` at a time: slices of
-    places, and what they see.
+    """Neighbouring places that see the same cells, at most ``max_size`` at a time.
+
+    Yields slices of places, and what they see.
     """
     start = 0
     while start < len(seen):

@@ -17,8 +17,9 @@ from .first_order_kernels import FirstOrderKernels
 
 
 class Impulses(FirstOrderKernels):
-    """J·d_n for the kernels of a convolution on a small grid; the maps are those of
-    :class:`FirstOrderKernels`.
+    """J·d_n for the kernels of a convolution on a small grid.
+
+    The maps are those of :class:`FirstOrderKernels`.
     """
 
     def __init__(self, traced: Traced, budget: Budget = DEFAULT_BUDGET):
@@ -76,8 +77,9 @@ class Impulses(FirstOrderKernels):
         return self._responses[channel]
 
     def _send(self, channels: list[int]) -> Tensor:
-        """Impulses of channels that share a sub-pixel, from every cell to the picture: (channels,
-        cells, 3, H, W).
+        """Impulses from every cell, as the picture shows them: (channels, cells, 3, H, W).
+
+        channels : they share a sub-pixel.
         """
         layer = self.traced.layer
         n_sub_pixels = layer.stride**2
@@ -95,8 +97,9 @@ class Impulses(FirstOrderKernels):
         return responses
 
     def _through_tail(self, impulse: Tensor, box: Box) -> tuple[Tensor, Box]:
-        """An impulse at one pixel of the layer's output grid, (channels, c, 1, 1), as the picture
-        shows it: (channels, 3, h, w) and the box that it reaches.
+        """An impulse as the picture shows it, (channels, 3, h, w), and the box that it reaches.
+
+        impulse : (channels, c, 1, 1); box : its one pixel of the layer's output grid.
         """
         later = self.traced.layers[1:]
         output_sizes = [x.shape[-2:] for x in self.traced.inputs[2:]] + [self.traced.size]

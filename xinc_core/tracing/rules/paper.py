@@ -1,5 +1,4 @@
-"""The paper's rule (XINC, section 3): a neuron's own term, its activation, then box filters and
-upsampling to the picture. METHOD 2.
+"""The paper's rule (XINC, section 3): a neuron's own term, carried to the picture. METHOD 2.
 
 Columns (FFN):   C_j(p) = act( x_j(p)·Σ_k W[k, j] + Σ_k b_k / n_in )
 Kernels (NeRV):  act( conv(x_i, W[o', i]) + b_{o'}/c_in ) on its own sub-pixel of every s×s cell;
@@ -129,8 +128,9 @@ class PaperKernels(Rule):
         return self.traced.in_own_channel(neurons, self.maps(neurons, box))
 
     def _needed_boxes(self, box: Box) -> list[Box]:
-        """For each layer, the box of its output before upsampling that the picture box needs; the
-        traced layer's box is on its own output grid and stands first.
+        """For each layer, the box of its output before upsampling that the picture box needs.
+
+        The traced layer's box is on its own output grid and stands first.
         """
         boxes = []
         later = zip(self.traced.layers[1:], self.traced.inputs[1:])
