@@ -1,6 +1,4 @@
-"""A family in one file: a coordinate network with Gaussian activations (Ramasinghe & Lucey, ECCV
-2022).
-"""
+"""A family in one file: a network with Gaussian activations (Ramasinghe & Lucey, ECCV 2022)."""
 
 from dataclasses import dataclass
 
@@ -25,15 +23,14 @@ def bell(x):
     return torch.exp(-((x / 0.1) ** 2) / 2)
 
 
-def described(
-    linears,
-):  # each layer: a linear map whose columns are the neurons, then its activation
+# each layer: a linear map whose columns are the neurons, then its activation
+def described(linears):
     follows = [bell] * (len(linears) - 1) + [identity]
-    parts = enumerate(zip(linears, follows))
-    return [
-        Layer(f"layer{n}", m.weight[:, :, None, None], m.bias, 1, f, "columns")
-        for n, (m, f) in parts
-    ]
+    layers = []
+    for n, (linear, activation) in enumerate(zip(linears, follows)):
+        weight = linear.weight[:, :, None, None]
+        layers.append(Layer(f"layer{n}", weight, linear.bias, 1, activation, "columns"))
+    return layers
 
 
 class GaussianMLP(nn.Module):
