@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from xinc_core.models import FAMILIES, Layer, Recipe, coordinates, identity, run
+from xinc_core.models import FAMILIES, Recipe, column_layer, coordinates, identity, run
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,8 @@ def bell(x):
 # each layer: a linear map whose columns are the neurons, then its activation
 def described(linears):
     follows = [bell] * (len(linears) - 1) + [identity]
-    layers = []
-    for n, (linear, activation) in enumerate(zip(linears, follows)):
-        weight = linear.weight[:, :, None, None]
-        layers.append(Layer(f"layer{n}", weight, linear.bias, 1, activation, "columns"))
-    return layers
+    parts = enumerate(zip(linears, follows))
+    return [column_layer(f"layer{n}", linear, after) for n, (linear, after) in parts]
 
 
 class GaussianMLP(nn.Module):

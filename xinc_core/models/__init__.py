@@ -15,7 +15,7 @@ from torch import Tensor
 from .chain import Chain, chain
 from .ffn import FFN, FFNConfig
 from .hnerv import HNeRV, HNeRVConfig
-from .layers import Layer, check_chain, identity, run
+from .layers import Layer, check_chain, column_layer, identity, run
 from .nerv import NeRV, NeRVConfig
 from .parts import Recipe, coordinates
 from .protocol import (
@@ -55,6 +55,7 @@ __all__ = [
     "chain",
     "check_chain",
     "check_registered",
+    "column_layer",
     "coordinates",
     "family",
     "frame_of",
