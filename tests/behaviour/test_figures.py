@@ -57,3 +57,27 @@ def test_the_kind_says_the_ending(folder):
     }
     assert figures.saved_figures(folder) == [folder / "01_map.webp", folder / "02_chart.png"]
     assert figures.saved_figures(folder, "02_*") == [folder / "02_chart.png"]
+
+
+def test_a_brief_fit_is_drawn_beside_the_studys_network(folder):
+    history = {"epoch": [1, 2, 3], "psnr": [10.0, 15.0, 17.0]}
+    picture = torch.rand(3, 8, 12)
+    pictures = {"ffn": (picture, picture), "nerv": (picture, picture)}
+    fig = figures.fits(picture, pictures, dict.fromkeys(pictures, history))
+    curve, *panels = fig.axes
+    assert [line.get_label() for line in curve.lines] == ["ffn", "nerv"]
+    titles = [ax.get_title() for ax in panels]
+    assert titles[:3] == ["frame", "ffn, brief fit", "ffn, the study's"] and len(titles) == 6
+
+
+def test_one_panel_is_drawn_into_the_axes_that_are_given(folder):
+    """And these are returned; without any, the current ones are taken."""
+    _, ax = plt.subplots()
+    values = torch.rand(8, 12)
+    labels = torch.arange(8)[:, None].expand(8, 12) // 4
+    assert figures.image(torch.rand(3, 8, 12), ax) is ax
+    assert figures.magnitude(values, ax) is ax
+    assert figures.regions(torch.rand(3, 8, 12), labels, ax) is ax
+    assert figures.totals({"layer1": values.flatten()}, ax) is ax
+    assert figures.sorted_curves({"grid": np.arange(5)}, figures.PARTITION_COLORS, ax) is ax
+    assert figures.magnitude(values) is ax
