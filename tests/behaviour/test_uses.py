@@ -12,8 +12,8 @@ import xinc_core as xc
 from xinc_core import editing
 from xinc_core.fitting import check_clip, refine
 from xinc_core.models import FFN, NeRV, identity, render
+from xinc_core.models.protocol import packed, unpacked
 from xinc_core.storage import compressed as packing
-from xinc_core.storage import packed, unpacked
 from xinc_core.study.findings import bits, diagnosis, faults, pruning
 from xinc_core.study.findings.base import NetworkView
 from xinc_core.study.statistics.ranks import rank_correlation

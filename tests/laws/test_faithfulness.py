@@ -15,8 +15,10 @@ import xinc_core as xc
 from xinc_core.editing import deletion
 from xinc_core.models import identity
 from xinc_core.study.findings import faithfulness
-from xinc_core.study.measuring import results
-from xinc_core.study.statistics.scene import Scene, View
+from xinc_core.study.findings.base import NetworkView, View
+from xinc_core.study.measuring import Session, Unit
+from xinc_core.study.measuring.compute import canvases_of
+from xinc_core.study.statistics.scene import Scene, audited_pixels
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +35,14 @@ def view(model, rule, name, frame=0):
 
 
 @pytest.mark.parametrize("rule", ["paper", "first_order"])
-def test_agreement_is_spearmans_over_pixels_and_over_totals(ffn, rule, monkeypatch):
-    monkeypatch.setattr(faithfulness, "some_pixels", torch.arange)  # all of them
+def test_agreement_is_spearmans_over_pixels_and_over_totals(ffn, rule):
     seen = view(ffn, rule, "layer3")
     got = faithfulness.measure(seen)
-    maps, zero, mean = (layer.tensor().abs().flatten(1) for layer in seen.layers)
+    maps, zero, mean = (layer.tensor().abs().flatten(1) for layer in seen.layers)  # (n, P)
+    pixels = audited_pixels(maps.shape[1])
     for baseline, truth in (("zero", zero), ("mean", mean)):
-        each = [spearmanr(a, b).statistic for a, b in zip(maps, truth)]
+        pairs = zip(maps[:, pixels], truth[:, pixels])
+        each = [spearmanr(a, b).statistic for a, b in pairs]
         assert got[f"last_pixels_{baseline}"] == pytest.approx(np.median(each), abs=1e-6)
         assert got[f"last_totals_{baseline}"] == pytest.approx(
             spearmanr(maps.sum(1), truth.sum(1)).statistic, abs=1e-6
@@ -47,14 +50,13 @@ def test_agreement_is_spearmans_over_pixels_and_over_totals(ffn, rule, monkeypat
 
 
 @pytest.mark.parametrize("layer", ["layer1", "layer2"])
-def test_a_sample_of_an_image_networks_pixels_says_what_all_say(ffn, layer):
-    canvases = results.canvases(
-        faithfulness, results.Unit("courtyard", "ffn", 1, "first_order", "trained", 0)
-    )
-    assert [c.image.shape for c in canvases] == [(3, 1, 8192)] * 3
-    few = faithfulness.measure(
-        View(tuple(c[layer] for c in canvases), (), Scene(xc.load_clip("courtyard")), 0)
-    )
+def test_a_sample_of_an_image_networks_pixels_says_what_all_say(ffn, layer, tmp_path):
+    unit = Unit("courtyard", "ffn", 1, "first_order", "trained", 0)
+    canvases = canvases_of(Session(tmp_path), faithfulness.FINDING, unit)
+    assert [canvas.image.shape for canvas in canvases] == [(3, 1, 8192)] * 3
+
+    layers = tuple(canvas[layer] for canvas in canvases)
+    few = faithfulness.measure(View(layers, (), Scene(xc.load_clip("courtyard")), 0))
     whole = faithfulness.measure(view(ffn, "first_order", layer))
     assert few["pixels_zero"] == pytest.approx(whole["pixels_zero"], abs=1e-4)  # the same pixels
     for name in ("totals_zero", "totals_mean", "pixels_mean"):
@@ -105,12 +107,13 @@ def test_deleting_in_the_order_of_ablation_is_optimal_in_a_linear_layer_without_
 
 def test_the_papers_maps_do_not_notice_shuffled_weights_and_first_order_maps_do(ffn):
     before = {k: v.clone() for k, v in ffn.state_dict().items()}
+    scene = Scene(xc.load_clip("courtyard"))
     paper, first = (
-        faithfulness.after_shuffling(ffn, None, rule, 0) for rule in ("paper", "first_order")
+        faithfulness.after_shuffling(NetworkView(ffn, scene, rule, 1, 0))
+        for rule in ("paper", "first_order")
     )
-    assert [paper[layer]["rank_correlation"] for layer in ("layer1", "layer2")] == pytest.approx(
-        [1, 1]
-    )
+    for layer in ("layer1", "layer2"):
+        assert paper[layer]["rank_correlation"] == pytest.approx(1)
     assert first["layer1"]["rank_correlation"] < 0.8
     assert all(v.equal(before[k]) for k, v in ffn.state_dict().items())
 
