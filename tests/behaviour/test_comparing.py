@@ -130,12 +130,19 @@ def test_the_series_made_again_leaves_what_is_committed_and_says_what_differs(
 ):
     monkeypatch.setattr(shipped, "execute", drawn)
     before = {path.name: path.read_bytes() for path in project.iterdir()}
+    scratch = project.parent / "runs/study/figures"
+    scratch.mkdir(parents=True)
+    picture(scratch / "00_of_an_earlier_run.png")
     assert cli.main(["study", "--notebooks", "00"]) == 0
     printed = capsys.readouterr().out
     assert "00_start_here.png: pixels differ by" in printed
     assert "0 tables and 1 pictures differ" in printed
     assert {path.name: path.read_bytes() for path in project.iterdir()} == before
-    assert (project.parent / "runs/study/figures/00_start_here.png").exists()
+    assert [path.name for path in sorted(scratch.iterdir())] == [
+        "00_start_here.png",
+        "03_findings.csv",
+        "findings.csv",
+    ]
     assert (project.parent / "runs/study/00_start_here.ipynb").exists()
 
 

@@ -21,6 +21,7 @@ DIGITS = 4
 # and glyphs differently in their last bits: that moves a figure by less than half a grey level on
 # average (measured: see test_comparing). A curve or a bar that is drawn elsewhere moves it further.
 MOST_DIFFERENT = 1.0
+TABLES = (".csv",)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 KEYS = ("finding", "family", "layer", "rule", "clip", "seed", "statistic")
 JOINED = "findings.csv"
@@ -70,8 +71,8 @@ def compare(made: Path, committed: Path, numbers: Iterable[str]) -> Comparison:
         A file that is in one folder only differs too.
     """
     numbers = set(numbers)
-    tables = _names(made, committed, numbers, (".csv",))
-    pictures = _names(made, committed, numbers, PICTURES)
+    tables = file_names(made, committed, numbers, TABLES)
+    pictures = file_names(made, committed, numbers, PICTURES)
     if (made / JOINED).exists() and (committed / JOINED).exists():
         tables.append(JOINED)
     return Comparison(
@@ -137,7 +138,7 @@ def picture_difference(made: Path, committed: Path) -> str:
     return f"pixels differ by {difference:.1f} of 255 on average (at most {MOST_DIFFERENT:g})"
 
 
-def _names(made: Path, committed: Path, numbers: set[str], endings: Sequence[str]) -> list[str]:
+def file_names(made: Path, committed: Path, numbers: set[str], endings: Sequence[str]) -> list[str]:
     """The files of these notebooks with these endings, in either folder."""
     names = set()
     for folder in (made, committed):

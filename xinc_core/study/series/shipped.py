@@ -15,7 +15,7 @@ from xinc_core.study.measuring.store import Store
 from xinc_core.util.paths import checkout, environment, notebooks_folder, results
 from xinc_core.util.progress import progress_bar
 
-from .comparing import Comparison, compare
+from .comparing import PICTURES, TABLES, Comparison, compare, file_names
 from .executing import check_parameters, execute, tidy
 from .notebooks import Notebook, chosen_notebooks
 
@@ -83,54 +83,58 @@ def run_study(
     ------
     ValueError
         For a notebook or a parameter that does not exist, naming the nearest that does.
+    FileNotFoundError
+        If the notebooks are not here: an installed package carries none.
     RuntimeError
         For a notebook that fails, naming the cell and where the executed copy lies.
     """
     notebooks = chosen_notebooks(names)
     parameters = parameters or {}
     check_parameters(names, parameters)
+    place = notebooks_folder()
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     committed = None if parameters else committed_figures()
-    usual = committed if in_place and committed else out / "figures"
-    figures = Path(figures or usual)
-    if committed and figures.resolve() == committed.resolve():
-        committed = None  # they are written
+    publishes = in_place and committed is not None
+    folder = Path(figures or (committed if publishes else out / "figures"))
+    if committed and folder.resolve() == committed.resolve():
+        committed = None  # it is written, not compared with
+    if committed and not figures:
+        _clear(folder, notebooks)
     if committed:
-        _lend_tables(committed, figures, notebooks)
+        _lend_tables(folder, committed, notebooks)
     anew = out / "measured"
     if fresh:
         shutil.rmtree(anew, ignore_errors=True)
-    with environment(
-        XINC_FIGURES=str(figures.resolve()),
-        XINC_RESULTS=str((anew if fresh else results()).resolve()),
-    ):
+    measurements = anew if fresh else results()
+    with environment(XINC_FIGURES=str(folder.resolve()), XINC_RESULTS=str(measurements.resolve())):
         bar = progress_bar(notebooks, disable=not progress, unit="notebook")
         for notebook in bar:
             bar.set_description(notebook.name)
-            _run(notebook, None if in_place else out, parameters)
-        table = join_findings()
+            target = notebook.path if in_place else out / notebook.path.name
+            execute(notebook, notebook.path, target, parameters, place)
+            if in_place:
+                tidy(target)
+        table = folder / join_findings().name
     if fresh:
         Store(results()).take_over(anew)
     numbers = [notebook.number for notebook in notebooks]
-    comparison = compare(figures, committed, numbers) if committed else None
-    return Study(figures / table.name, comparison)
+    return Study(table, compare(folder, committed, numbers) if committed else None)
 
 
-def _run(notebook: Notebook, out: Path | None, parameters: dict) -> None:
-    """Execute a notebook into a folder; over itself for None."""
-    target = out / notebook.path.name if out else notebook.path
-    execute(notebook, notebook.path, target, parameters, notebooks_folder())
-    if out is None:
-        tidy(target)
+def _clear(folder: Path, notebooks: list[Notebook]) -> None:
+    """Delete what an earlier run of these notebooks left in the scratch folder of figures."""
+    own = {notebook.number for notebook in notebooks}
+    for name in file_names(folder, folder, own, (*PICTURES, *TABLES)):
+        (folder / name).unlink()
 
 
-def _lend_tables(committed: Path, figures: Path, notebooks: list[Notebook]) -> None:
+def _lend_tables(folder: Path, committed: Path, notebooks: list[Notebook]) -> None:
     """Lay the committed tables of the notebooks that are not run beside those that will be made:
     the last notebook and the joined table read all.
     """
-    figures.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     own = {notebook.number for notebook in notebooks}
     for table in notebook_tables(committed):
         if table.name[:2] not in own:
-            shutil.copyfile(table, figures / table.name)
+            shutil.copyfile(table, folder / table.name)
