@@ -44,7 +44,6 @@ def save(array, path):
 
 
 # Cityscapes-VPS -----------------------------------------------------------------------------------
-# ----------------------
 
 CITY_KINDS = [
     dict(id=0, name="road", supercategory="flat", isthing=0),
@@ -203,7 +202,6 @@ def test_frames_of_a_dataset_are_chosen_like_a_clips(cityscapes, start, stop, st
 
 
 # VIPSeg -------------------------------------------------------------------------------------------
-# ----------------------
 
 VIP_KINDS = [
     dict(id=0, name="wall", isthing=0),
@@ -349,7 +347,6 @@ def test_datasets_that_are_not_there(cityscapes, vipseg, tmp_path):
 
 
 # Masks of one's own -------------------------------------------------------------------------------
-# ----------------------
 
 N, SIZE = 7, (48, 80)
 SHOWN = {
@@ -548,8 +545,7 @@ def test_masks_that_do_not_fit_get_one_sentence(home, tmp_path):
             load_masks(tmp_path / folder, of, **options)
 
 
-# Resizing never blends labels
-# -------------------------------------------------------------------------------------------
+# Resizing never blends labels ---------------------------------------------------------------------
 
 label_maps = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1)).map(
     lambda shape: np.random.default_rng(shape[2]).choice([0, 3, 70_000, 2**24 - 1], shape[:2])

@@ -36,8 +36,7 @@ def clip():
     return xc.Clip("small", xc.load_clip("shapes").frames[:4, :, 32:64, :64].contiguous())
 
 
-# Networks as they come
-# --------------------------------------------------------------------------------------------------
+# Networks as they come ----------------------------------------------------------------------------
 
 
 @st.composite
@@ -126,8 +125,7 @@ def test_any_decoder_is_traced_exactly(network):
     agrees_with_the_definitions(network)
 
 
-# A network of one's own
-# -------------------------------------------------------------------------------------------------
+# A network of one's own ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -223,7 +221,6 @@ def test_the_notebook_shows_the_example_as_it_stands_in_the_tests():
 
 
 # What is refused ----------------------------------------------------------------------------------
-# ----------------------
 
 
 class Skip(nn.Module):
@@ -342,7 +339,6 @@ def test_columns_before_a_wider_kernel_are_refused():
 
 
 # SIREN and HNeRV ----------------------------------------------------------------------------------
-# ----------------------
 
 
 @pytest.mark.parametrize("depth", [1, 4])

@@ -48,7 +48,6 @@ def planned(source, **options):
 
 
 # The plan -----------------------------------------------------------------------------------------
-# ---------------------
 
 
 @pytest.mark.parametrize(
@@ -155,7 +154,6 @@ def test_a_wrong_word_is_refused_with_the_nearest_right_one(words, sentence, fil
 
 
 # Carrying it out ----------------------------------------------------------------------------------
-# ---------------------
 
 
 @pytest.fixture(scope="module")
@@ -354,8 +352,7 @@ def test_killed_at_any_point_the_next_run_ends_as_an_uninterrupted_one(film, tmp
         assert (tmp_path / "whole" / name).read_bytes() == (out / name).read_bytes(), name
 
 
-# Tracing and exploring
-# -------------------------------------------------------------------------------------------------
+# Tracing and exploring ----------------------------------------------------------------------------
 
 
 def test_trace_writes_the_maps_that_the_layer_has(tmp_path, capsys):

@@ -85,8 +85,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-# Before anything starts
-# ------------------------------------------------------------------------------------------------
+# Before anything starts ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -191,7 +190,6 @@ def test_a_step_comes_after_all_that_it_needs(films, tmp_path):
 
 
 # Carried out --------------------------------------------------------------------------------------
-# ---------------------
 
 
 @pytest.fixture(scope="module")
@@ -408,8 +406,7 @@ def test_steps_share_a_run_folder_that_a_whole_run_has_alone(films, tmp_path):
         pass
 
 
-# The store, written by several at once
-# ---------------------------------------------------------------------------------
+# The store, written by several at once ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("guarded", [True, False])
@@ -434,7 +431,6 @@ def test_two_that_store_at_once_lose_nothing_and_would_without_the_lock(
 
 
 # Over videos --------------------------------------------------------------------------------------
-# ---------------------
 
 
 def measured(n_videos, seeds=(1, 10), spread=0.02, level=0.4, seed=0):

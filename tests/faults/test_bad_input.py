@@ -85,7 +85,6 @@ def photograph(path, picture, orientation):
 FILM = [scene(t) for t in range(6)]
 
 # What works ---------------------------------------------------------------------------------------
-# ------------------------
 # what came | its name | how it is written | what must be seen, frame by frame
 
 WORKS = [
@@ -276,7 +275,6 @@ def test_a_clip_that_would_fill_the_memory_is_refused_on_the_way(tmp_path):
 
 
 # What is refused ----------------------------------------------------------------------------------
-# -------------------------
 
 
 def small_nerv():

@@ -46,7 +46,6 @@ MODEL = dict(size=(16, 32), n_frames=3)
 
 
 # Valid files --------------------------------------------------------------------------------------
-# ----------------------
 
 
 class Payload:
@@ -132,7 +131,6 @@ def valid_files(folder):
 
 
 # Damage -------------------------------------------------------------------------------------------
-# ----------------------
 
 
 def flip(data, rng, _):
@@ -219,7 +217,6 @@ def damaged(number, files):
 
 
 # Reading ------------------------------------------------------------------------------------------
-# ----------------------
 
 
 def read(path):
@@ -347,7 +344,6 @@ def fuzz(folder, first, count):
 
 
 # Tests --------------------------------------------------------------------------------------------
-# ----------------------
 
 
 @pytest.fixture(scope="module")
@@ -406,8 +402,7 @@ def test_an_exception_of_the_wrong_kind_is_seen(error):
     assert verdict(load, None).startswith("WRONG")
 
 
-# Crafted files that claim far more than they hold
-# -------------------------------------------------------------------------
+# Crafted files that claim far more than they hold -------------------------------------------------
 
 
 def png(width, height):
