@@ -21,7 +21,7 @@ OTHER_NOTEBOOKS = $(filter-out $(QUICK_NOTEBOOK),$(wildcard notebooks/*.ipynb))
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-15s %s\n", $$1, $$2 }'
 
-study: .venv/ready ## run every notebook headless and rebuild the figures and the table of findings
+study: .venv/ready ## run every notebook headless into runs/study, and compare with what is committed
 	$(BIN)/xinc study
 
 test: .venv/ready ## the laws, the literal comparisons, the command line and one notebook, in minutes
