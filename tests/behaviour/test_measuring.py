@@ -155,6 +155,23 @@ def stored_units():
         yield pytest.param(name, about, value, id=f"{name}-{family}-{rule}")
 
 
+def error_of_a_share(statistic, values):
+    """How far a share of an R² may lie from the stored one on another machine.
+
+    An R² over float32 maps is known to about 1e-5, and so a share of it to 1e-5 / R²: more than
+    other numbers' 2e-4 only below R² = 0.05, as where regions explain nothing (an untrained head,
+    R² = −0.0002).
+    """
+    if statistic.startswith("shapley_"):
+        r2 = values["r2_joint"]
+    elif statistic == "grid_last":
+        without_grid = 1 - values["grid_last"]  # its share of the R² with the grid
+        r2 = values["r2_colour_edges"] / without_grid if without_grid else 0.0
+    else:
+        return 0.0
+    return 1e-5 / max(abs(r2), 1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name, about, stored", stored_units())
 def test_stored_results_are_what_comes_out_today(name, about, stored, session):
@@ -169,7 +186,8 @@ def test_stored_results_are_what_comes_out_today(name, about, stored, session):
     for layer, values in stored.items():
         for statistic, value in values.items():
             if isinstance(value, float):
-                wanted = pytest.approx(value, rel=2e-3, abs=near, nan_ok=True)
+                error = max(near, error_of_a_share(statistic, values))
+                wanted = pytest.approx(value, rel=2e-3, abs=error, nan_ok=True)
                 assert found[layer][statistic] == wanted, (layer, statistic)
 
 
