@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xinc_core.study.statistics.partitions import RGB
+from xinc_core.study.statistics.ranks import unit_rows
 from xinc_core.study.statistics.scene import Scene
 from xinc_core.tracing.maps import LayerMaps
 
@@ -152,13 +153,7 @@ def _gaussians(vectors: np.ndarray, seed: int) -> np.ndarray:
 
 def _best_match(a: np.ndarray, b: np.ndarray) -> float:
     """Mean over rows of a of the best correlation with a row of b."""
-    return float((_unit_rows(a) @ _unit_rows(b).T).max(1).mean())
-
-
-def _unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows without their mean and of length 1."""
-    rows = rows - rows.mean(1, keepdims=True)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+    return float((unit_rows(a) @ unit_rows(b).T).max(1).mean())
 
 
 def _entropy(labels: np.ndarray) -> np.ndarray:

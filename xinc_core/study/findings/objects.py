@@ -26,6 +26,7 @@ from xinc_core.study.statistics.explained import (
     sums_of,
 )
 from xinc_core.study.statistics.partitions import GABOR, GABOR_PAPER, GRID, INSTANCES, RGB
+from xinc_core.study.statistics.ranks import unit_rows
 from xinc_core.study.statistics.scene import MOVING, Scene
 from xinc_core.tracing.canvas import trace
 
@@ -188,16 +189,14 @@ def over_time(
 
 def _correlations(now: list[Delta], later: list[Delta]) -> np.ndarray:
     """Correlation over neurons of every region now with every region later, (n, n)."""
-    return _unit_rows(now) @ _unit_rows(later).T
+    return unit_rows(_stacked(now)) @ unit_rows(_stacked(later)).T
 
 
-def _unit_rows(deltas: list[Delta]) -> np.ndarray:
-    """δ as rows, (regions, n), without their mean and of length 1."""
+def _stacked(deltas: list[Delta]) -> np.ndarray:
+    """δ as rows, (regions, neurons)."""
     if not deltas:
         return np.zeros((0, 2))
-    rows = np.stack([delta.values for delta in deltas])
-    rows = rows - rows.mean(1, keepdims=True)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+    return np.stack([delta.values for delta in deltas])
 
 
 def _mean(values: np.ndarray) -> float:

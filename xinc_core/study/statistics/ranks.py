@@ -107,3 +107,9 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     norm = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / norm) if norm > 1e-9 * a.size else 0.0
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows (n, k) without their mean and of length 1: their products are correlations."""
+    rows = rows - rows.mean(1, keepdims=True)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
