@@ -22,12 +22,11 @@ from xinc_core.study.statistics.explained import (
     explained,
     scored,
     shifted_sums,
-    sums_at,
     sums_of,
 )
 from xinc_core.study.statistics.partitions import GABOR, GABOR_PAPER, GRID, INSTANCES, RGB
 from xinc_core.study.statistics.ranks import unit_rows
-from xinc_core.study.statistics.scene import MOVING, Scene
+from xinc_core.study.statistics.scene import MOVING, Scene, sums_at
 from xinc_core.tracing.canvas import trace
 
 from .base import Finding, View

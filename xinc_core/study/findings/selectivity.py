@@ -23,11 +23,10 @@ from xinc_core.study.statistics.explained import (
     scored,
     shapley,
     shifted_sums,
-    sums_at,
     sums_of,
 )
 from xinc_core.study.statistics.partitions import GABOR, GABOR_PAPER, GRID, INSTANCES, RGB
-from xinc_core.study.statistics.scene import Scene
+from xinc_core.study.statistics.scene import Scene, sums_at
 
 from .base import Finding, View
 from .browsing import BrowserSpec, Choice, Control, Opened, Picture, neuron_control, neuron_limit

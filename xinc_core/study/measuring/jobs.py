@@ -64,7 +64,7 @@ def compute_side_by_side(session, asked: Sequence[Asked], what: str, progress: b
     with warnings.catch_warnings(), processes:
         warnings.filterwarnings("ignore", "A worker stopped")  # a worker that has grown is replaced
         run = Parallel(return_as="generator_unordered")
-        done = run(delayed(_work)(job, what, folder, variables) for job in jobs)
+        done = run(delayed(_work)(job, what, type(session), folder, variables) for job in jobs)
         bar = progress_bar(
             done, "measuring", len(jobs), leave=False, unit="job", disable=not progress
         )
@@ -121,11 +121,11 @@ def _models_whose_frames_are_linked(asked: Sequence[Asked]) -> set[str]:
     return linked
 
 
-def _work(job: Job, what: str, folder: Path, variables: dict[str, str]) -> None:
+def _work(job: Job, what: str, kind: type, folder: Path, variables: dict[str, str]) -> None:
     """In a process of its own: compute and store; then give back what was remembered for it, since
     a process that grows is replaced.
     """
-    session = _session_of_process(folder)
+    session = _session_of_process(kind, folder)
     in_order = sorted(job.units, key=lambda one: (one[1].variant, one[1].frame, one[1].rule))
     with environment(**variables):
         for name, unit in in_order:
@@ -135,8 +135,6 @@ def _work(job: Job, what: str, folder: Path, variables: dict[str, str]) -> None:
 
 
 @lru_cache(maxsize=1)
-def _session_of_process(folder: Path):
+def _session_of_process(kind: type, folder: Path):
     """The session of a worker, which lasts over its jobs: scenes are dear."""
-    from .session import Session
-
-    return Session(folder)
+    return kind(folder)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from math import factorial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -23,9 +22,6 @@ from torch import Tensor
 from xinc_core.tracing.maps import LayerMaps
 from xinc_core.tracing.region_sums import Regional
 from xinc_core.util.memo import cached_per_object
-
-if TYPE_CHECKING:
-    from .scene import Scene
 
 SAMPLED_NEURONS = 192  # of a layer, on which nulls and planted effects are computed
 FLAT = 0.01  # maps whose deviation is below this share of their mean are counted, not scored
@@ -193,15 +189,6 @@ def _sampled_neurons(layer: LayerMaps) -> Tensor:
     """The numbers of the sampled neurons: of whole output channels, because these share work."""
     channels = max(1, SAMPLED_NEURONS // layer.traced.layer.c_in)
     return layer.sample(channels).neurons[:SAMPLED_NEURONS]
-
-
-@cached_per_object
-def sums_at(layer: LayerMaps, scene: Scene, frame: int) -> Sums:
-    """``sums_of`` all partitions of a frame, with a sample of the maps.
-
-    Remembered as long as the layer, because several findings ask for the same.
-    """
-    return sums_of(layer, scene.regions(frame), hold_sample=True)
 
 
 def explained(total: Sums, regions: Regions, names: tuple[str, ...]) -> Tensor:

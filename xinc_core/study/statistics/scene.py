@@ -15,9 +15,10 @@ from torch import Tensor
 
 from xinc_core.clips import Clip
 from xinc_core.tracing.canvas import Canvas
+from xinc_core.tracing.maps import LayerMaps
 from xinc_core.util.memo import cached_per_object
 
-from .explained import Regions
+from .explained import Regions, Sums, sums_of
 from .partitions import Partition, clusters, grid_cells, instances, lattice
 from .ranks import normalised
 
@@ -129,6 +130,15 @@ class Scene:
         """(row, column) of an instance's mask in one frame; None where it is absent."""
         pixels = (self.clip.labels[frame] == segment).nonzero()  # (area, 2)
         return pixels.double().mean(0).numpy() if len(pixels) else None
+
+
+@cached_per_object
+def sums_at(layer: LayerMaps, scene: Scene, frame: int) -> Sums:
+    """``sums_of`` all partitions of a frame, with a sample of the maps.
+
+    Remembered as long as the layer, because several findings ask for the same.
+    """
+    return sums_of(layer, scene.regions(frame), hold_sample=True)
 
 
 def audited_pixels(n_pixels: int, most: int = AUDITED_PIXELS) -> Tensor:
