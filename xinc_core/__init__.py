@@ -23,8 +23,7 @@ from xinc_core.models import render
 from xinc_core.storage import list_models, load_model, model_name, save_model
 from xinc_core.fitting import evaluate, psnr
 from xinc_core.fitting import DivergenceError, History, fit
-from xinc_core.tracing.maps import LayerMaps
-from xinc_core.tracing.canvas import Canvas, trace
+from xinc_core.tracing import Canvas, LayerMaps, trace
 from xinc_core.editing import compress
 
 __version__ = "0.1.0"

@@ -19,7 +19,7 @@ from xinc_core.models import FFN, NeRV
 from xinc_core.study.answers.table import COLUMNS, findings_table
 from xinc_core.study.findings.registry import claims
 from xinc_core.study.series.report import MOST, pictures, player, tables, words, write_report
-from xinc_core.tracing.rules import RULE_ORDER
+from xinc_core.tracing import RULE_ORDER
 
 NAME = "<b>&'x'"
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import xinc_core as xc
 from xinc_core.models import family, position
 from xinc_core.study.findings.motion import fluctuation
-from xinc_core.tracing.maps import LayerMaps
+from xinc_core.tracing import LayerMaps
 
 STATISTICS = {
     "totals and heatmap": lambda maps: (maps.totals(), maps.heatmap()),

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xinc_core.tracing.maps import LayerMaps
-from xinc_core.tracing.rules import RULES
+from xinc_core.tracing import RULES, LayerMaps
 from xinc_core.util.files import replace_file
 from xinc_core.util.progress import progress_bar
 from xinc_core.util.suggest import unknown

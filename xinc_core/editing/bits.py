@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from xinc_core.models import check_registered, packed, unpacked
 from xinc_core.storage.compressed import LOSSY, pack, rounded
-from xinc_core.tracing.canvas import trace
-from xinc_core.tracing.maps import LayerMaps
+from xinc_core.tracing import LayerMaps, trace
 
 from .importance import weights_of_neurons
 

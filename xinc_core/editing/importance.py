@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xinc_core.models import Layer
-from xinc_core.tracing.canvas import trace
-from xinc_core.tracing.maps import LayerMaps
+from xinc_core.tracing import LayerMaps, trace
 
 RULES = ("first_order", "paper")
 ORDERS = (*RULES, "weight norm", "activation norm", "random")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from xinc_core.tracing.maps import LayerMaps
+from xinc_core.tracing import LayerMaps
 
 HUGE_NEURONS = 25_000  # a network of more is measured in samples; the paper's NeRV has 23,930
 LARGE_NEURONS = 4_000  # a layer of more neurons is represented by some of its output channels

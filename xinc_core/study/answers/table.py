@@ -21,7 +21,7 @@ import pandas as pd
 from xinc_core.study.findings import registry
 from xinc_core.study.findings.base import Finding
 from xinc_core.study.findings.claims import UNTRAINED, Claim
-from xinc_core.tracing.rules import RULE_ORDER
+from xinc_core.tracing import RULE_ORDER
 from xinc_core.util.files import replace_file
 from xinc_core.util.paths import figures
 

@@ -16,9 +16,7 @@ from xinc_core.clips import Clip
 from xinc_core.fitting import check_clip
 from xinc_core.models import render
 from xinc_core.study.findings.browsing import sheet
-from xinc_core.tracing.canvas import Canvas, trace
-from xinc_core.tracing.maps import LayerMaps
-from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER
+from xinc_core.tracing import RULE_NAMES, RULE_ORDER, Canvas, LayerMaps, trace
 
 from .png import crosshair, overlay_png, palette_png, rgb_png
 from .widgets import caption_html, enlargement, rule_buttons, wide

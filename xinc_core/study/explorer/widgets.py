@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipywidgets
 
-from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER
+from xinc_core.tracing import RULE_NAMES, RULE_ORDER
 
 WIDTH = 512  # pictures are shown at the whole multiple of their size that is nearest below this
 

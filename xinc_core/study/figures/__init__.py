@@ -7,7 +7,7 @@ A notebook says ``from xinc_core.study import figures`` and then, for example,
 ``figures.save(figures.judged(rows, claim, clip), "03_distributed", photo=False)``.
 """
 
-from xinc_core.tracing.rules import RULE_NAMES
+from xinc_core.tracing import RULE_NAMES
 
 from .claims import judged
 from .curves import (

@@ -11,7 +11,7 @@ import pandas as pd
 
 from xinc_core.study.answers.table import ALL_LAYERS, statistics
 from xinc_core.study.findings.claims import UNTRAINED, Claim, Condition
-from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER
+from xinc_core.tracing import RULE_NAMES, RULE_ORDER
 
 from .pictures import panels
 from .theme import RULE_COLORS

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from torch import Tensor
 
-from xinc_core.tracing.rules import RULE_NAMES
+from xinc_core.tracing import RULE_NAMES
 
 from .maps import Stored
 from .pictures import image

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from xinc_core.editing.sampling import is_huge, sample_layer
 from xinc_core.study.statistics.scene import Scene
-from xinc_core.tracing.canvas import Canvas
-from xinc_core.tracing.rules import RULE_NAMES
+from xinc_core.tracing import RULE_NAMES, Canvas
 
 from .pictures import grid, image, magnitude
 

@@ -14,9 +14,7 @@ from xinc_core.clips import Clip
 from xinc_core.study.findings.objects import over_time
 from xinc_core.study.statistics.ranks import rank_correlation
 from xinc_core.study.statistics.scene import Scene
-from xinc_core.tracing.canvas import Canvas, trace
-from xinc_core.tracing.maps import LayerMaps
-from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER, RULES
+from xinc_core.tracing import RULE_NAMES, RULE_ORDER, RULES, Canvas, LayerMaps, trace
 
 from .pictures import grid, image, magnitude
 from .theme import family_color, layer_colors, set_theme

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from xinc_core.study.statistics.scene import Scene
-from xinc_core.tracing.rules import RULE_NAMES
+from xinc_core.tracing import RULE_NAMES
 
 from .pictures import grid, image, panels, regions
 from .theme import PARTITION_COLORS

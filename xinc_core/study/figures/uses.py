@@ -11,7 +11,7 @@ import pandas as pd
 from xinc_core.study.findings.bits import BITS
 from xinc_core.study.findings.faithfulness import REMOVED
 from xinc_core.study.findings.pruning import SHARES, TUNED_SHARES
-from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER
+from xinc_core.tracing import RULE_NAMES, RULE_ORDER
 
 from .maps import Stored
 from .pictures import panels

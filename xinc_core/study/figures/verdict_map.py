@@ -11,7 +11,7 @@ import seaborn as sns
 
 from xinc_core.study.answers.table import verdicts_over_layers, where_it_holds
 from xinc_core.study.findings.registry import claims as all_claims
-from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER
+from xinc_core.tracing import RULE_NAMES, RULE_ORDER
 
 from .theme import VERDICT_COLORS, set_theme
 

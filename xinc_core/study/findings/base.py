@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from xinc_core.study.statistics.scene import Scene
-from xinc_core.tracing.maps import LayerMaps
+from xinc_core.tracing import LayerMaps
 
 from .browsing import BrowserSpec
 from .claims import Claim

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from xinc_core.clips import Clip
 from xinc_core.fitting import check_clip
 from xinc_core.study.statistics.scene import Scene
-from xinc_core.tracing.canvas import Canvas, trace
-from xinc_core.tracing.maps import LayerMaps
+from xinc_core.tracing import Canvas, LayerMaps, trace
 
 SAMPLE = 128  # neurons of a layer whose maps a browser adds up
 ANY_NEURON = 10**6  # a neuron slider's upper end until ``BrowserSpec.limits`` says the layer's

@@ -17,9 +17,7 @@ from xinc_core.editing.sampling import sample_layer
 from xinc_core.fitting import check_clip, psnr
 from xinc_core.models import render
 from xinc_core.study.statistics.partitions import Partition, grid_cells, instances
-from xinc_core.tracing.canvas import Canvas, trace
-from xinc_core.tracing.maps import LayerMaps
-from xinc_core.tracing.region_sums import Regional
+from xinc_core.tracing import Canvas, LayerMaps, Regional, trace
 
 DUPLICATE_COSINE = 0.999  # of two neurons' profiles: from here on they count as duplicates
 NO_EFFECT = 1e-12  # of a layer's largest energy: below it a neuron has no effect

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from xinc_core.study.statistics.scene import Scene
-from xinc_core.tracing.maps import LayerMaps
+from xinc_core.tracing import LayerMaps
 
 from .base import Finding, View
 from .browsing import BrowserSpec, Control, Opened, Picture, Slider

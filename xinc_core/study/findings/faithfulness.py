@@ -19,9 +19,7 @@ from torch import Tensor, nn
 from xinc_core.editing import deletion, score
 from xinc_core.study.statistics.ranks import correlation, rank_correlation, ranks
 from xinc_core.study.statistics.scene import Scene, audited_pixels
-from xinc_core.tracing.canvas import trace
-from xinc_core.tracing.maps import LayerMaps
-from xinc_core.tracing.rules import RULE_NAMES, RULE_ORDER
+from xinc_core.tracing import RULE_NAMES, RULE_ORDER, LayerMaps, trace
 from xinc_core.util.memo import cached_per_object
 
 from .base import Finding, NetworkView, Values, View

@@ -19,9 +19,7 @@ from xinc_core.editing.sampling import sample_layer
 from xinc_core.models import Layer
 from xinc_core.study.statistics.ranks import rank_correlation
 from xinc_core.study.statistics.scene import Scene, at_audited_pixels
-from xinc_core.tracing.canvas import Canvas, trace
-from xinc_core.tracing.maps import LayerMaps
-from xinc_core.tracing.rules import RULE_ORDER
+from xinc_core.tracing import RULE_ORDER, Canvas, LayerMaps, trace
 from xinc_core.util.memo import cached_per_object
 
 from .base import Finding, NetworkView, Values

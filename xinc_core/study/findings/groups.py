@@ -14,7 +14,7 @@ from torch import Tensor
 from xinc_core.study.statistics.partitions import RGB
 from xinc_core.study.statistics.ranks import unit_rows
 from xinc_core.study.statistics.scene import Scene
-from xinc_core.tracing.maps import LayerMaps
+from xinc_core.tracing import LayerMaps
 
 from .base import Finding, Values, View
 from .browsing import BrowserSpec, Control, Opened, Picture, Slider, neuron_control

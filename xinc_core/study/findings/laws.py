@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 
 from xinc_core.models import run
-from xinc_core.tracing.canvas import Canvas
+from xinc_core.tracing import Canvas
 
 from .base import Finding
 from .claims import Claim

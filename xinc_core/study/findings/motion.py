@@ -18,7 +18,7 @@ from torch import Tensor
 
 from xinc_core.study.statistics.ranks import Control, auc, correlation, rank_correlation, ranks
 from xinc_core.study.statistics.scene import Scene
-from xinc_core.tracing.maps import LayerMaps
+from xinc_core.tracing import LayerMaps
 
 from .base import Finding, View
 from .browsing import BrowserSpec, Opened, Picture

@@ -27,7 +27,7 @@ from xinc_core.study.statistics.explained import (
 from xinc_core.study.statistics.partitions import GABOR, GABOR_PAPER, GRID, INSTANCES, RGB
 from xinc_core.study.statistics.ranks import unit_rows
 from xinc_core.study.statistics.scene import MOVING, Scene, sums_at
-from xinc_core.tracing.canvas import trace
+from xinc_core.tracing import trace
 
 from .base import Finding, View
 from .browsing import BrowserSpec, Opened, Picture, neuron_control, neuron_limit

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from xinc_core.models import Layer
-from xinc_core.tracing.maps import LayerMaps
-from xinc_core.tracing.rules import Box, Rule, Traced
+from xinc_core.tracing import Box, LayerMaps, Rule, Traced
 
 
 class Painted(Rule):

@@ -16,8 +16,7 @@ from xinc_core.editing.sampling import frames_to_score, spread_frames
 from xinc_core.fitting import DivergenceError, evaluate, psnr, refine
 from xinc_core.models import run
 from xinc_core.study.statistics.scene import Scene, at_audited_pixels
-from xinc_core.tracing.canvas import trace
-from xinc_core.tracing.rules import RULE_ORDER
+from xinc_core.tracing import RULE_ORDER, trace
 from xinc_core.util.memo import cached_per_object
 
 from .base import Finding, NetworkView, Values

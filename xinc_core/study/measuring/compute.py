@@ -9,7 +9,7 @@ from xinc_core.editing.sampling import CHANNELS, sample_layer
 from xinc_core.study.findings.base import Finding, NetworkView, View
 from xinc_core.study.findings.planted import planted
 from xinc_core.study.statistics.scene import at_audited_pixels
-from xinc_core.tracing.canvas import Canvas, trace
+from xinc_core.tracing import Canvas, trace
 
 from .memory import Memory
 from .store import Found

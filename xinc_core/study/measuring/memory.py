@@ -18,7 +18,7 @@ from xinc_core.editing.sampling import HUGE_NEURONS, channels_of
 from xinc_core.fitting import untrained
 from xinc_core.storage import find_model, load_model, read_header
 from xinc_core.study.statistics.scene import Scene, at_audited_pixels
-from xinc_core.tracing.canvas import Canvas, trace
+from xinc_core.tracing import Canvas, trace
 from xinc_core.util.files import hash_file
 from xinc_core.util.paths import results
 

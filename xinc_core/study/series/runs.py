@@ -18,8 +18,7 @@ from xinc_core.clips import Clip
 from xinc_core.models import family as family_class
 from xinc_core.storage import fit_and_save, load_model, read_header
 from xinc_core.study.answers.table import join_findings
-from xinc_core.tracing.canvas import trace
-from xinc_core.tracing.rules import RULE_ORDER
+from xinc_core.tracing import RULE_ORDER, trace
 from xinc_core.util.files import digest, replace_file
 
 from . import folder

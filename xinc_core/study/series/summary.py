@@ -19,7 +19,7 @@ from xinc_core.study.answers.over_clips import (
 from xinc_core.study.answers.table import read_table, verdicts_over_layers, write_table
 from xinc_core.study.findings.registry import claims, measured_in
 from xinc_core.study.measuring import KEYS, Session
-from xinc_core.tracing.rules import RULE_ORDER
+from xinc_core.tracing import RULE_ORDER
 from xinc_core.util.files import replace_file
 from xinc_core.util.paths import environment
 

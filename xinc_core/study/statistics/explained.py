@@ -19,8 +19,7 @@ from math import factorial
 import torch
 from torch import Tensor
 
-from xinc_core.tracing.maps import LayerMaps
-from xinc_core.tracing.region_sums import Regional
+from xinc_core.tracing import LayerMaps, Regional
 from xinc_core.util.memo import cached_per_object
 
 SAMPLED_NEURONS = 192  # of a layer, on which nulls and planted effects are computed

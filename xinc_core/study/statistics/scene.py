@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from xinc_core.clips import Clip
-from xinc_core.tracing.canvas import Canvas
-from xinc_core.tracing.maps import LayerMaps
+from xinc_core.tracing import Canvas, LayerMaps
 from xinc_core.util.memo import cached_per_object
 
 from .explained import Regions, Sums, sums_of

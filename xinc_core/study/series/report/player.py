@@ -21,9 +21,7 @@ from xinc_core.editing.sampling import sample_layer
 from xinc_core.fitting import check_clip, psnr
 from xinc_core.models import render
 from xinc_core.storage import load_model
-from xinc_core.tracing.canvas import trace
-from xinc_core.tracing.maps import LayerMaps
-from xinc_core.tracing.rules import RULE_ORDER
+from xinc_core.tracing import RULE_ORDER, LayerMaps, trace
 
 from .pictures import cell_size, columns, sprites
 

@@ -22,7 +22,7 @@ from xinc_core.study.answers.table import (
 from xinc_core.study.figures import saved_figures
 from xinc_core.study.findings.registry import claims
 from xinc_core.study.series.notebooks import SERIES, Notebook
-from xinc_core.tracing.rules import RULE_ORDER
+from xinc_core.tracing import RULE_ORDER
 
 from . import words
 from .words import Verdicts

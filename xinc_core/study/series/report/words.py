@@ -14,7 +14,7 @@ from xinc_core.study.answers.table import as_text, statistics, verdicts_over_lay
 from xinc_core.study.findings.claims import UNTRAINED, Claim, Condition
 from xinc_core.study.findings.registry import captions, claims
 from xinc_core.study.series.notebooks import SERIES
-from xinc_core.tracing.rules import RULE_NAMES
+from xinc_core.tracing import RULE_NAMES
 
 Cells = Mapping[tuple[str, str], str]  # (family, rule) → verdict
 Verdicts = dict[tuple[str, str], dict[tuple[str, str], str]]  # (claim, clip) → Cells
