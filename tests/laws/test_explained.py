@@ -61,35 +61,30 @@ def test_region_sums_squares_and_totals_in_one_pass(regions, maps):
     assert torch.allclose(found.totals, maps.double().sum((1, 2)), rtol=1e-6)
 
 
-def test_a_sample_of_the_maps_is_kept_while_they_pass(regions):
+def test_a_sample_of_the_maps_is_held_while_they_pass(regions):
     layer = planted(white(400, (16, 32), 5))
-    found = explained.sums_of(layer, regions, keep=True)
-    alone = explained.sums_of(planted(found.few), regions)
-    assert found.chosen.sum() == len(found.few) == explained.FEW
-    assert torch.equal(found.few, layer.tensor()[found.chosen])
-    assert (
-        torch.allclose(found.of(found.chosen).sums, alone.sums)
-        and explained.sums_of(layer, regions).few.numel() == 0
-    )
+    found = explained.sums_of(layer, regions, sample_size=192)
+    alone = explained.sums_of(planted(found.sample), regions)
+    assert found.in_sample.sum() == len(found.sample) == 192
+    assert torch.equal(found.sample, layer.tensor()[found.in_sample])
+    assert torch.allclose(found.of(found.in_sample).sums, alone.sums)
+    assert explained.sums_of(layer, regions).sample.numel() == 0
 
 
 @pytest.mark.parametrize("rule", ["paper", "first_order"])
-def test_the_kept_maps_of_a_large_layer_are_its_own(rule, monkeypatch):
-    """Kernels pass in the rule's order, pixels in places and cells; what is kept stands in the
+def test_the_held_maps_of_a_large_layer_are_its_own(rule):
+    """Kernels pass in the rule's order, pixels in places and cells; what is held stands in the
     layer's and the picture's.
     """
-    monkeypatch.setattr(explained, "FEW", 8)
     torch.manual_seed(0)
-    layer = xc.trace(
-        Chain((4, 8), (3, 4, 3, 3), (2, 2, 1), (3, 3, 3), (gaussian, torch.sin, identity)),
-        rule=rule,
-    )["l1"]
+    activations = (gaussian, torch.sin, identity)
+    network = Chain((4, 8), (3, 4, 3, 3), (2, 2, 1), (3, 3, 3), activations)
+    layer = xc.trace(network, rule=rule)["l1"]
     regions = explained.Regions.of({"grid": torch.arange(16 * 32).view(16, 32) // 64})
-    found = explained.sums_of(layer, regions, keep=True)
-    assert (
-        torch.allclose(found.few, layer.tensor()[found.chosen].abs(), rtol=1e-5, atol=1e-7)
-        and len(found.few) == 6
-    )
+    found = explained.sums_of(layer, regions, sample_size=8)
+    assert len(found.sample) == 6  # two whole channels
+    wanted = layer.tensor()[found.in_sample].abs()
+    assert torch.allclose(found.sample, wanted, rtol=1e-5, atol=1e-7)
 
 
 def test_selectivity_is_the_variance_of_delta(regions, maps):

@@ -316,10 +316,10 @@ def test_neither_that_frame_nor_the_one_after_it_is_measured():
 
 
 @pytest.mark.parametrize("size", [(40, 72), (16, 16)])
-def test_pictures_that_no_shift_fits_have_no_null_and_no_verdict_from_it(size):
+def test_pictures_that_no_shift_fits_have_no_null_and_no_verdict_from_it(size, tmp_path):
     random = torch.Generator().manual_seed(0)
     clip = xc.Clip("odd", torch.rand(1, 3, *size, generator=random))
     found = finding_of("selectivity").measure(
-        View((planted(white(20, size, 0)),), (), Scene(clip), 0)
+        View((planted(white(20, size, 0)),), (), Scene(clip, tmp_path), 0)
     )
     assert math.isfinite(found["grid_last"]) and "null_r2_colour_edges" not in found

@@ -154,17 +154,17 @@ class Sums:
         return Sums(self.sums[which], self.squares[which], self.totals[which], self.pixels)
 
 
-def sums_of(layer: LayerMaps, regions: Regions, hold_sample: bool = False) -> Sums:
+def sums_of(layer: LayerMaps, regions: Regions, sample_size: int = 0) -> Sums:
     """Region sums, squares and totals in one pass over the maps, all partitions at once.
 
-    hold_sample : whether a seeded sample of the maps is held as well.
+    sample_size : of at most so many neurons the maps are held as well, a seeded sample.
     """
     n_neurons, height, width = layer.shape
     n_regions = len(regions.areas)
     sums = torch.zeros(n_neurons, n_regions, dtype=torch.float64)
     squares = torch.zeros(n_neurons, dtype=torch.float64)
     totals = torch.zeros(n_neurons, dtype=torch.float64)
-    held_neurons = _sampled_neurons(layer) if hold_sample else layer.neurons[:0]
+    held_neurons = _sampled_neurons(layer, sample_size)
     in_sample = torch.isin(layer.neurons, held_neurons)  # (n,)
     row_in_sample = in_sample.cumsum(0) - 1  # position in the layer → row of the sample
     sample = torch.zeros(len(held_neurons), height * width)
@@ -184,10 +184,12 @@ def sums_of(layer: LayerMaps, regions: Regions, hold_sample: bool = False) -> Su
     return Sums(sums, squares, totals, height * width, pictures, in_sample)
 
 
-def _sampled_neurons(layer: LayerMaps) -> Tensor:
-    """The numbers of the sampled neurons: of whole output channels, because these share work."""
-    channels = max(1, SAMPLED_NEURONS // layer.traced.layer.c_in)
-    return layer.sample(channels).neurons[:SAMPLED_NEURONS]
+def _sampled_neurons(layer: LayerMaps, size: int) -> Tensor:
+    """The numbers of at most ``size`` neurons, of whole output channels: these share work."""
+    if not size:
+        return layer.neurons[:0]
+    channels = max(1, size // layer.traced.layer.c_in)
+    return layer.sample(channels).neurons[:size]
 
 
 def explained(total: Sums, regions: Regions, names: tuple[str, ...]) -> Tensor:

@@ -17,7 +17,7 @@ from xinc_core.clips import Clip
 from xinc_core.tracing import Canvas, LayerMaps
 from xinc_core.util.memo import cached_per_object
 
-from .explained import Regions, Sums, sums_of
+from .explained import SAMPLED_NEURONS, Regions, Sums, sums_of
 from .partitions import Partition, clusters, grid_cells, instances, lattice
 from .ranks import normalised
 
@@ -137,7 +137,7 @@ def sums_at(layer: LayerMaps, scene: Scene, frame: int) -> Sums:
 
     Remembered as long as the layer, because several findings ask for the same.
     """
-    return sums_of(layer, scene.regions(frame), hold_sample=True)
+    return sums_of(layer, scene.regions(frame), sample_size=SAMPLED_NEURONS)
 
 
 def audited_pixels(n_pixels: int, most: int = AUDITED_PIXELS) -> Tensor:
