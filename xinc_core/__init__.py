@@ -21,8 +21,7 @@ from xinc_core.clips import (
 )
 from xinc_core.models import render
 from xinc_core.storage import list_models, load_model, model_name, save_model
-from xinc_core.fitting import evaluate, psnr
-from xinc_core.fitting import DivergenceError, History, fit
+from xinc_core.fitting import DivergenceError, History, evaluate, fit, psnr
 from xinc_core.tracing import Canvas, LayerMaps, trace
 from xinc_core.editing import compress
 
@@ -57,28 +56,39 @@ def explore(model, clip, view=None, **start):
     """Open the explorer: sliders over layers, frames and neurons, and the neurons that paint a
     chosen pixel.
 
-    ``view`` opens a finding's own browser instead: "neurons per pixel", "intensity and edges",
-    "selectivity", "objects", "fluctuation", "groups", "faithfulness", "pruning" or "region".
-    ``start`` may name where it opens: layer, frame, neuron, rule ("paper" or "first_order"), row,
-    col; share, partition or group where the view has them.
+    Parameters
+    ----------
+    model : nn.Module
+    clip : Clip
+        What the model was fitted to.
+    view : str, optional
+        A finding's own browser instead, by the title in ``study.explorer.VIEWS``, for example
+        "selectivity".
+    **start
+        Where it opens: layer, frame, neuron, rule ("paper" or "first_order"), row, col; share,
+        partition or group where the view has them.
+
+    Returns
+    -------
+    A widget for JupyterLab.
+
+    Raises
+    ------
+    ValueError, IndexError
+        In one sentence: for a clip that is not the model's, or a place that does not exist.
     """
+    from xinc_core.study import explorer  # ipywidgets and matplotlib, which nothing else needs
+
     if view is not None:
-        from xinc_core.study.explorer.browsers import browse
-
-        return browse(model, clip, view, **start)
-    from xinc_core.study.explorer.explorer import (
-        explore,
-    )  # needs ipywidgets and matplotlib, which the rest does not
-
-    return explore(model, clip, **start)
+        return explorer.browse(model, clip, view, **start)
+    return explorer.explore(model, clip, **start)
 
 
-def diagnose(model, clip, **options):
-    """A short table and a figure of where a network fails and through which neurons:
-    ``diagnosis.diagnose``.
+def diagnose(model, clip, frame=None, worst=3):
+    """Where a network fails its clip and through which neurons, as a short table and a figure.
+
+    See :func:`xinc_core.study.figures.diagnosis.diagnose`.
     """
-    from xinc_core.study.figures.diagnosis import (
-        diagnose,
-    )  # needs matplotlib and pandas, which the rest does not
+    from xinc_core.study import figures  # matplotlib and pandas, which nothing else needs
 
-    return diagnose(model, clip, **options)
+    return figures.diagnose(model, clip, frame=frame, worst=worst)
