@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from xinc_core.util.files import replace_file
+
 from .parsing import Parser, size, span
 
 NOTEBOOK = Path("runs/explore.ipynb")
@@ -72,7 +74,8 @@ def run(args: argparse.Namespace) -> None:
     subject = _of_study(args, study) if (study / "run.json").is_file() else _of_clip(args)
     cells = [nbformat.v4.new_markdown_cell(TITLE), nbformat.v4.new_code_cell(subject.code())]
     NOTEBOOK.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), NOTEBOOK)
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    replace_file(NOTEBOOK, lambda file: nbformat.write(notebook, file))
     print(NOTEBOOK)
     if not args.no_browser:
         os.execvp(sys.executable, [sys.executable, "-m", "jupyter", "lab", str(NOTEBOOK)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from xinc_core.tracing import RULES, LayerMaps
-from xinc_core.util.files import replace_file
+from xinc_core.util.files import replace_file, scratch_beside
 from xinc_core.util.progress import progress_bar
 from xinc_core.util.suggest import unknown
 
@@ -68,16 +68,13 @@ def _save_maps(layer: LayerMaps, out: Path, about: dict) -> None:
     appears when it is whole.
     """
     _check_disk(layer, out.parent)
-    held = out.with_name(f".{out.name}.maps")  # what an interrupted run left is overwritten
-    try:
+    with scratch_beside(out) as held:
         maps = np.lib.format.open_memmap(held, "w+", np.float32, tuple(layer.shape))
         with progress_bar(total=len(layer), desc=layer.name, unit="map", delay=2) as bar:
             for neurons, values in layer.chunks():
                 maps[neurons.numpy()] = values.cpu().numpy()  # (k, H, W)
                 bar.update(len(neurons))
         replace_file(out, lambda file: np.savez(file, maps=maps, **about))  # piece by piece
-    finally:
-        held.unlink(missing_ok=True)
 
 
 def _check_disk(layer: LayerMaps, folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xinc_core.clips import Clip
 from xinc_core.fitting import DivergenceError, History, evaluate, fit
+from xinc_core.util.files import held_alone
 
 from .plain import save_model
 
@@ -57,33 +58,39 @@ def fit_and_save(
         After Ctrl-C, with the state saved.
     """
     path = Path(path)
-    target = mirror(clip) if mirrored else clip
-    state = path.with_suffix(".fit.pt")
-    settings = dict(frame=frame, seed=seed, epochs=epochs, lr=lr, device=device, progress=progress)
-    try:
-        model, history = fit(family, target, checkpoint=state, **settings, **options)
-    except DivergenceError as error:
-        rescued = Path(rescue) if rescue else path.with_suffix(".diverged.safetensors")
-        _save_last_good(error, rescued, clip, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    refusal = f"another fit is being written to {str(path)!r}; wait for it, or name another file"
+    with held_alone(lock, refusal, keep=False):
+        target = mirror(clip) if mirrored else clip
+        state = path.with_suffix(".fit.pt")
+        settings = dict(
+            frame=frame, seed=seed, epochs=epochs, lr=lr, device=device, progress=progress
+        )
+        try:
+            model, history = fit(family, target, checkpoint=state, **settings, **options)
+        except DivergenceError as error:
+            rescued = Path(rescue) if rescue else path.with_suffix(".diverged.safetensors")
+            _save_last_good(error, rescued, clip, seed)
+            state.unlink(missing_ok=True)
+            raise RuntimeError(f"{error} They are in {str(rescued)!r}.") from None
+        model = model.cpu()
+        psnr = evaluate(model, target)
+        facts = dict(
+            clip=clip.name,
+            clip_checksum=clip.checksum,
+            seed=seed,
+            epochs=len(history),
+            psnr=round(psnr, 3),
+        )
+        if not model.for_video:
+            facts["frame"] = model.frame
+        if mirrored:
+            facts["flipped"] = True
+        save_model(model, path, **facts)
+        history.to_csv(path.with_suffix(".history.csv"))
         state.unlink(missing_ok=True)
-        raise RuntimeError(f"{error} They are in {str(rescued)!r}.") from None
-    model = model.cpu()
-    psnr = evaluate(model, target)
-    facts = dict(
-        clip=clip.name,
-        clip_checksum=clip.checksum,
-        seed=seed,
-        epochs=len(history),
-        psnr=round(psnr, 3),
-    )
-    if not model.for_video:
-        facts["frame"] = model.frame
-    if mirrored:
-        facts["flipped"] = True
-    save_model(model, path, **facts)
-    history.to_csv(path.with_suffix(".history.csv"))
-    state.unlink(missing_ok=True)
-    return psnr, history
+        return psnr, history
 
 
 def _save_last_good(error: DivergenceError, path: Path, clip: Clip, seed: int) -> None:

@@ -4,7 +4,16 @@ What lives here: what more than one room needs and no library offers. What does 
 knows what a clip, a network or a map is.
 """
 
-from .files import digest, hash_bytes, hash_file, hash_folder, locked, replace_file
+from .files import (
+    digest,
+    hash_bytes,
+    hash_file,
+    hash_folder,
+    held_alone,
+    locked,
+    replace_file,
+    scratch_beside,
+)
 from .machine import free_bytes, return_unused_memory
 from .memo import cached_per_object
 from .paths import (
@@ -34,6 +43,7 @@ __all__ = [
     "hash_bytes",
     "hash_file",
     "hash_folder",
+    "held_alone",
     "import_folder",
     "locked",
     "no_data",
@@ -43,6 +53,7 @@ __all__ = [
     "results",
     "return_unused_memory",
     "run_folder",
+    "scratch_beside",
     "shelves",
     "shipped_folder",
     "unknown",

@@ -94,7 +94,9 @@ def _webp(drawn: Image.Image, **options) -> bytes:
 def _write_chart(drawn: Image.Image, fig: plt.Figure, path: Path) -> None:
     replace_file(path, lambda file: drawn.save(file, "PNG", optimize=True))
     fig.set_layout_engine("none")  # everything has its place by now
-    FigureCanvasSVG(fig).print_svg(path.with_suffix(".svg"), metadata={"Date": None})
+    canvas = FigureCanvasSVG(fig)
+    undated = {"Date": None}
+    replace_file(path.with_suffix(".svg"), lambda file: canvas.print_svg(file, metadata=undated))
 
 
 def _preview(drawn: Image.Image) -> None:

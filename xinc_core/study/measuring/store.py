@@ -13,6 +13,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ class Store:
                     path = self.folder / file.name
                     self._write(path, self._read(path) | self._read(file))
             else:
-                shutil.copy(file, self.folder)
+                replace_file(self.folder / file.name, partial(shutil.copyfile, file))
 
     @property
     def _lock(self) -> Path:

@@ -140,7 +140,7 @@ def tidy(path: Path) -> None:
         cell.metadata.pop("execution", None)
         if not cell.metadata.get("tags", True):
             cell.metadata.pop("tags")
-    nbformat.write(book, path)
+    replace_file(path, lambda file: nbformat.write(book, file))
 
 
 def _about(clip: str, book):

@@ -31,7 +31,7 @@ from xinc_core.clips import (
     save_clip,
     video_of,
 )
-from xinc_core.util.files import hash_file, hash_folder, locked, replace_file
+from xinc_core.util.files import hash_file, hash_folder, held_alone, locked, replace_file
 from xinc_core.util.paths import environment
 
 from .plans import WOULD_ADD, Plan
@@ -59,12 +59,8 @@ def at_work(plan: Plan, shared: bool = False) -> Iterator[None]:
     """
     plan.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
-        try:
-            held.enter_context(locked(plan.out / ".lock", shared, wait=False))
-        except BlockingIOError:
-            raise ValueError(
-                f"another run is at work in {str(plan.out)!r}; wait for it, or name another --out"
-            ) from None
+        refusal = f"another run is at work in {str(plan.out)!r}; wait for it, or name another --out"
+        held.enter_context(held_alone(plan.out / ".lock", refusal, shared))
         held.enter_context(environment(XINC_RUN=str(plan.out.resolve())))
         for folder in FOLDERS:
             (plan.out / folder).mkdir(exist_ok=True)

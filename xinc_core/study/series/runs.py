@@ -143,7 +143,8 @@ class Work:
         plan = self.plan
         if MEASUREMENTS in step.outputs:
             save_measured(plan, self.clip)
-        shutil.copyfile(join_findings(), plan.out / "findings.csv")
+        joined = join_findings()
+        replace_file(plan.out / "findings.csv", lambda file: shutil.copyfile(joined, file))
         folder.write_facts(plan, self.clip)
         write_report(plan.out)
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from xinc_core.study.answers.table import join_findings, notebook_tables
 from xinc_core.study.measuring.store import Store
+from xinc_core.util.files import held_alone, replace_file
 from xinc_core.util.paths import checkout, environment, notebooks_folder, results
 from xinc_core.util.progress import progress_bar
 
@@ -91,9 +93,25 @@ def run_study(
     notebooks = chosen_notebooks(names)
     parameters = parameters or {}
     check_parameters(names, parameters)
-    place = notebooks_folder()
+    notebooks_folder()  # raises where there is none
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    refusal = f"another study is at work in {str(out)!r}; wait for it, or name another --out"
+    with held_alone(out / ".lock", refusal):
+        return _run_series(notebooks, out, figures, parameters, in_place, fresh, progress)
+
+
+def _run_series(
+    notebooks: list[Notebook],
+    out: Path,
+    figures: str | Path | None,
+    parameters: dict,
+    in_place: bool,
+    fresh: bool,
+    progress: bool,
+) -> Study:
+    """As :func:`run_study`, whose options are checked and whose folder is held."""
+    place = notebooks_folder()
     committed = None if parameters else committed_figures()
     publishes = in_place and committed is not None
     folder = Path(figures or (committed if publishes else out / "figures"))
@@ -137,4 +155,4 @@ def _lend_tables(folder: Path, committed: Path, notebooks: list[Notebook]) -> No
     own = {notebook.number for notebook in notebooks}
     for table in notebook_tables(committed):
         if table.name[:2] not in own:
-            shutil.copyfile(table, folder / table.name)
+            replace_file(folder / table.name, partial(shutil.copyfile, table))

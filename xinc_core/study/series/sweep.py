@@ -22,14 +22,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from xinc_core.clips import list_clips, video_of
-from xinc_core.util.files import locked, replace_file
+from xinc_core.util.files import held_alone, replace_file
 from xinc_core.util.paths import import_folder, notebooks_folder
 
 from .folder import at_work
@@ -105,7 +104,8 @@ def sweep(
         _dry_run(out, workflow(plans, held), words)
         return described(plans, cores)
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out) as lock:
+    refusal = f"another sweep is at work in {str(out)!r}; wait for it, or name another --out"
+    with held_alone(out / ".lock", refusal) as lock:
         _write(out / HELD, workflow(plans, held))
         print(described(plans, cores), file=sys.stderr, flush=True)
         snakemake = _Snakemake(out, words, lock)
@@ -249,19 +249,6 @@ def _rule(kind: StepKind) -> dict:
 def _write(path: Path, facts: dict) -> None:
     text = json.dumps(facts, indent=1)
     replace_file(path, lambda file: file.write_text(text))
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[IO]:
-    """Hold the sweep's folder; the lock's open file."""
-    with ExitStack() as held:
-        try:
-            lock = held.enter_context(locked(out / ".lock", wait=False))
-        except BlockingIOError:
-            raise ValueError(
-                f"another sweep is at work in {str(out)!r}; wait for it, or name another --out"
-            ) from None
-        yield lock
 
 
 def _dry_run(out: Path, facts: dict, words: list[str]) -> None:
