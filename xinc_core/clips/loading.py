@@ -9,8 +9,9 @@ import numpy as np
 
 from .clip import Clip, Taken, as_tensor
 from .geometry import MOST_BYTES, Fit, Size, size_text
-from .registry import find_clip, list_clips, shipped_clip
-from .saved import CLIP_FILE, read_saved
+from .registry import CLIP_FILE, find_clip, list_clips
+from .saved import read_saved
+from .shipped import shipped_clip
 from .sources import image_files, pictures
 
 BYTES_PER_PIXEL = 3 * 4  # three channels of float32

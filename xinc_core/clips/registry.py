@@ -1,23 +1,15 @@
-"""The clips that are known by a name: those that are shipped, and the scene that code draws."""
+"""The clips that are known by a name.
+
+Names only, from the standard library alone: what is behind a name is read in ``shipped``.
+"""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
-import torch
+from xinc_core.util.paths import shelves
 
-from xinc_core.util.paths import no_data, shelves, shipped_folder
-
-from .clip import Clip, Segment, as_tensor
-from .drawn import draw_shapes
-from .saved import CLIP_FILE
-from .sources import pictures, read_ids, read_image
-
-BUNNY_FPS = 6.0  # every fourth frame of 24 frames/s
-SHAPES_FPS = 10.0
-CATEGORY_STEP = 1_000  # courtyard: segment id = category · 1000 + instance
+CLIP_FILE = ".safetensors"  # ending of a clip that save_clip wrote
 
 
 def list_clips() -> dict[str, str]:
@@ -31,28 +23,6 @@ def list_clips() -> dict[str, str]:
     }
 
 
-def shipped_clip(name: str) -> Clip:
-    """A clip of :func:`list_clips`. "shapes" is drawn; the others are read from the shipped data.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the shipped data are not here, in a sentence that names ``XINC_DATA``.
-    """
-    if name == "shapes":
-        return _shapes()
-    clips = shipped_folder("clips")
-    if clips is None or not (clips / name).is_dir():
-        raise FileNotFoundError(no_data(f"the shipped clip {name!r} is"))
-    folder = clips / name
-    if name == "courtyard":
-        return _courtyard(folder)
-    images, fps = pictures(folder, slice(None))
-    if name == "bunny":
-        fps = BUNNY_FPS
-    return Clip(name, as_tensor(images), fps)
-
-
 def find_clip(name: str) -> Path | None:
     """The file of a saved clip that is known by its name, in the run's folder first; else None."""
     for shelf in shelves("clips"):
@@ -60,33 +30,3 @@ def find_clip(name: str) -> Path | None:
         if file.is_file():
             return file
     return None
-
-
-def _shapes() -> Clip:
-    scene = draw_shapes()
-    segments = {}
-    for ident, name, category, is_thing in scene.table:
-        segments[ident] = Segment(ident, name, category, is_thing)
-    return Clip(
-        "shapes",
-        torch.from_numpy(scene.frames),
-        SHAPES_FPS,
-        torch.from_numpy(scene.labels),
-        segments,
-        torch.from_numpy(scene.flow),
-    )
-
-
-def _courtyard(folder: Path) -> Clip:
-    """Frames and panoptic labels in the COCO-panoptic layout."""
-    table = json.loads((folder / "panoptic_128x256.json").read_text())
-    categories = {category["id"]: category for category in table["categories"]}
-    segments = {}
-    for name, ident in table["info"]["instance_ids"].items():
-        category = categories[ident // CATEGORY_STEP]
-        segments[ident] = Segment(ident, name, category["name"], bool(category["isthing"]))
-    files = [image["file_name"] for image in table["images"]]
-    labels = [read_ids(folder / "panoptic_128x256" / file) for file in files]
-    images = [read_image(folder / "frames_128x256" / file) for file in files]
-    fps = float(table["info"]["fps"])
-    return Clip("courtyard", as_tensor(images), fps, torch.from_numpy(np.stack(labels)), segments)

@@ -20,8 +20,6 @@ from xinc_core.util.files import replace_file
 from .clip import Clip, Segment
 from .geometry import MOST_BYTES
 
-CLIP_FILE = ".safetensors"
-
 
 def save_clip(clip: Clip, path: str | Path, **facts) -> None:
     """Write a clip, with its masks, to a ``.safetensors`` file that ``load_clip`` reads back.

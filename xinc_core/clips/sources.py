@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from .geometry import MOST_LABELS, MOST_PIXELS
-from .saved import CLIP_FILE, count_saved
+from .registry import CLIP_FILE
+from .saved import count_saved
 from .videos import VIDEOS, count, decode
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}

@@ -2,26 +2,45 @@
 
 What lives here: the plain file (``plain``), the file that the authors published (``published``),
 the compressed file (``compressed``). What does not: what a network computes.
+
+Each name is imported when it is first asked for: listing models loads no torch.
 """
 
-from .compressed import pack, quantise, read_facts, rounded, unpack, write
-from .fitted import fit_and_save
-from .headers import read_header
-from .plain import load_model, save_model
-from .registry import find_model, list_models, model_name
+from __future__ import annotations
 
-__all__ = [
-    "find_model",
-    "fit_and_save",
-    "list_models",
-    "load_model",
-    "model_name",
-    "pack",
-    "quantise",
-    "read_facts",
-    "read_header",
-    "rounded",
-    "save_model",
-    "unpack",
-    "write",
-]
+from typing import TYPE_CHECKING
+
+from xinc_core.util.lazy import lazy_names
+
+if TYPE_CHECKING:  # the same names, for type checkers and editors; a test holds the two equal
+    from .compressed import pack as pack
+    from .compressed import quantise as quantise
+    from .compressed import read_facts as read_facts
+    from .compressed import rounded as rounded
+    from .compressed import unpack as unpack
+    from .compressed import write as write
+    from .fitted import fit_and_save as fit_and_save
+    from .headers import read_header as read_header
+    from .plain import load_model as load_model
+    from .plain import save_model as save_model
+    from .registry import find_model as find_model
+    from .registry import list_models as list_models
+    from .registry import model_name as model_name
+
+PLACES = {
+    "find_model": "registry",
+    "fit_and_save": "fitted",
+    "list_models": "registry",
+    "load_model": "plain",
+    "model_name": "registry",
+    "pack": "compressed",
+    "quantise": "compressed",
+    "read_facts": "compressed",
+    "read_header": "headers",
+    "rounded": "compressed",
+    "save_model": "plain",
+    "unpack": "compressed",
+    "write": "compressed",
+}
+__all__ = [*PLACES]
+__getattr__, __dir__ = lazy_names(__name__, PLACES)

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from xinc_core.util.files import replace_file
 
+from .headers import COMPRESSED
+
 MAGIC = b"XINC1"
-SUFFIX = ".xinc"
 FLOATS = {16: np.float16, 32: np.float32}
 LOSSY = range(2, 13)  # bits at which a tensor is quantised
 # More is refused before it is allocated:
@@ -135,8 +136,8 @@ def write(path: str | Path, data: bytes) -> None:
     ValueError
         For a path that does not end in ``.xinc``.
     """
-    if Path(path).suffix != SUFFIX:
-        raise ValueError(f"a compressed model's file ends in {SUFFIX}, not as in {str(path)!r}")
+    if Path(path).suffix != COMPRESSED:
+        raise ValueError(f"a compressed model's file ends in {COMPRESSED}, not as in {str(path)!r}")
     replace_file(path, lambda file: file.write_bytes(data))
 
 

@@ -18,9 +18,8 @@ from xinc_core.models import check_registered, family, unpacked
 from xinc_core.util.files import replace_file
 
 from .building import blank_network, configuration, filled
-from .compressed import SUFFIX as COMPRESSED
 from .compressed import unpack
-from .headers import ENTRY, PLAIN, open_plain, read_header
+from .headers import COMPRESSED, ENTRY, PLAIN, open_plain, read_header
 from .published import read_authors
 from .registry import find_model, no_model
 

@@ -18,21 +18,17 @@ Each name is imported when it is first asked for, so that importing a room stays
 
 from __future__ import annotations
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-_PLACES = {"Session": "measuring", "finding": "findings.registry", "painters": "explorer"}
-_ROOMS = ("answers", "explorer", "figures", "findings", "measuring", "series", "statistics")
+from xinc_core.util.lazy import lazy_names
 
-__all__ = ["Session", "answers", "figures", "finding", "painters"]
+if TYPE_CHECKING:  # the same names, for type checkers and editors; a test holds the two equal
+    from .explorer import painters as painters
+    from .findings.registry import finding as finding
+    from .measuring import Session as Session
 
+PLACES = {"Session": "measuring", "finding": "findings.registry", "painters": "explorer"}
+ROOMS = ("answers", "explorer", "figures", "findings", "measuring", "series", "statistics")
 
-def __getattr__(name: str):
-    if name in _PLACES:
-        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
-    if name in _ROOMS:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_PLACES, *_ROOMS])
+__all__ = [*PLACES, "answers", "figures"]
+__getattr__, __dir__ = lazy_names(__name__, PLACES, ROOMS)

@@ -14,6 +14,7 @@ from .files import (
     replace_file,
     scratch_beside,
 )
+from .lazy import lazy_names
 from .machine import free_bytes, return_unused_memory
 from .memo import cached_per_object
 from .paths import (
@@ -45,6 +46,7 @@ __all__ = [
     "hash_folder",
     "held_alone",
     "import_folder",
+    "lazy_names",
     "locked",
     "no_data",
     "notebooks_folder",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 MEMINFO = Path("/proc/meminfo")
 CONTAINER = Path("/sys/fs/cgroup")
@@ -17,6 +19,8 @@ def free_bytes(device: torch.device | str = "cpu") -> float:
 
     It is the GPU's, or the machine's within its container; infinite where the system does not say.
     """
+    import torch  # slow to load, and the other helpers need none of it
+
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return min(_free_of_machine(), _free_of_container())

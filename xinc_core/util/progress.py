@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from tqdm.auto import tqdm
+if TYPE_CHECKING:
+    from tqdm.auto import tqdm
 
 
 def progress_bar(*args, disable: bool = False, **options) -> tqdm:
@@ -12,5 +14,7 @@ def progress_bar(*args, disable: bool = False, **options) -> tqdm:
 
     tqdm's own bar for notebooks ignores that variable.
     """
+    from tqdm.auto import tqdm  # slow to load: it looks for a notebook
+
     switched_off = bool(os.environ.get("TQDM_DISABLE"))
     return tqdm(*args, disable=disable or switched_off, **options)
