@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .parsing import Parser, add_output, check_output
+from .parsing import Parser, add_output, check_output, whole
 
 
 def add(top: Parser) -> None:
@@ -20,7 +20,9 @@ def add(top: Parser) -> None:
     command.add_argument(
         "--clip", help="what it paints, to state the PSNR; shipped models know theirs"
     )
-    command.add_argument("--bits", type=int, default=8, help="per weight, 2 to 12 (%(default)s)")
+    command.add_argument(
+        "--bits", type=whole(2, 12), default=8, help="per weight, 2 to 12 (%(default)s)"
+    )
     command.add_argument(
         "--guided",
         action="store_true",
@@ -34,7 +36,7 @@ def add(top: Parser) -> None:
         help="remove this share of the neurons first",
     )
     command.add_argument(
-        "--tune", type=int, default=0, metavar="EPOCHS", help="train what is left for so long"
+        "--tune", type=whole(0), default=0, metavar="EPOCHS", help="train what is left for so long"
     )
     add_output(command, ".xinc")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .parsing import Parser, add_output, check_output, size, span
+from .parsing import GOES_ON, Parser, add_output, check_output, rate, seed, size, span, whole
 
 
 def add(top: Parser) -> None:
@@ -15,6 +15,7 @@ def add(top: Parser) -> None:
         run,
         "overfit a network to a clip; Ctrl-C stops, the same command continues",
         "xinc fit my_video.mp4 --epochs 150 --frames 0:40 -o mine.safetensors",
+        stopped=GOES_ON,
     )
     command.add_argument(
         "clip", help="a shipped clip's name, a video, an image or a folder of frames"
@@ -25,7 +26,7 @@ def add(top: Parser) -> None:
         help="kind of network: ffn (one frame) or nerv (all frames; default), …",
     )
     command.add_argument(
-        "--frame", type=int, default=0, help="the frame that an image network is fitted to"
+        "--frame", type=whole(0), default=0, help="the frame that an image network is fitted to"
     )
     command.add_argument(
         "--frames",
@@ -40,17 +41,15 @@ def add(top: Parser) -> None:
         metavar="HxW",
         help="e.g. 128x256; default: short side 128, aspect kept",
     )
-    command.add_argument("--seed", type=int, default=1)
+    command.add_argument("--seed", type=seed, default=1)
     command.add_argument(
-        "--epochs", type=int, help="default: the family's (300 for nerv, 1000 steps for ffn)"
+        "--epochs", type=whole(1), help="default: the family's (300 for nerv, 1000 steps for ffn)"
     )
     command.add_argument(
-        "--lr",
-        type=float,
-        help="learning rate; default: the family's (1e-3 for nerv, 9e-4 for ffn)",
+        "--lr", type=rate, help="learning rate; default: the family's (1e-3 for nerv, 9e-4 for ffn)"
     )
     command.add_argument(
-        "--parameters", type=int, help="target number of parameters (video networks)"
+        "--parameters", type=whole(1), help="target number of parameters (video networks)"
     )
     command.add_argument("--device", default="cpu")
     add_output(command, ".safetensors")
@@ -60,7 +59,15 @@ def run(args: argparse.Namespace) -> None:
     """Fit one network and save it."""
     from xinc_core.clips import open_clip
     from xinc_core.storage import fit_and_save
+    from xinc_core.storage.building import MOST_WEIGHTS
+    from xinc_core.util.checks import check_device
 
+    check_device(args.device)
+    if args.parameters is not None and args.parameters > MOST_WEIGHTS:
+        raise ValueError(
+            f"a network has at most {MOST_WEIGHTS:,} parameters here, not {args.parameters:,}; "
+            "a larger one could not be loaded"
+        )
     frames = args.frames
     clip = open_clip(args.clip, frames.start or 0, frames.stop, frames.step or 1, args.size)
     out = Path(args.output or _name(args, clip.name))

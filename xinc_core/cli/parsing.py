@@ -12,6 +12,7 @@ from pathlib import Path
 from xinc_core.util.suggest import unknown
 
 Run = Callable[[argparse.Namespace], None]
+GOES_ON = "stopped; the same command goes on from here"
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,11 +31,30 @@ class Parser(argparse.ArgumentParser):
         self.option_names += [name for name in names if name.startswith("--")]
         return super().add_argument(*names, **options)
 
-    def command(self, name: str, run: Run, help: str, example: str, text: str = "") -> Parser:
-        """Add a subcommand with a line of help, an example and, if it takes more to say, a text."""
+    def command(
+        self,
+        name: str,
+        run: Run,
+        help: str,
+        example: str,
+        text: str = "",
+        stopped: str = "stopped; nothing was written",
+    ) -> Parser:
+        """Add a subcommand.
+
+        Parameters
+        ----------
+        name : str
+        run : callable
+            What it does with the parsed words.
+        help, example, text : str
+            A line, a command line, and what else there is to say.
+        stopped : str
+            What it says after Ctrl-C.
+        """
         if self._subparsers_action is None:
             self._subparsers_action = self.add_subparsers(
-                required=True, metavar="COMMAND", parser_class=Parser
+                required=True, dest="command", metavar="COMMAND", parser_class=Parser
             )
         command = self._subparsers_action.add_parser(
             name,
@@ -42,7 +62,7 @@ class Parser(argparse.ArgumentParser):
             description=f"{help[0].upper()}{help[1:]}. {text}".strip(),
             epilog=f"example: {example}",
         )
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, stopped=stopped)
         self.commands[name] = command
         return command
 
@@ -68,9 +88,11 @@ class Parser(argparse.ArgumentParser):
             argv, further = argv[:cut], argv[cut + 1 :]
         if argv and not argv[0].startswith("-") and argv[0] not in self.commands:
             raise ValueError(unknown("command", argv[0], list(self.commands)))
+        if not argv:
+            raise ValueError(f"name a command: {', '.join(self.commands)}; see xinc --help")
         args, rest = self.parse_known_args(argv)
         if rest:
-            raise ValueError(self._refusal(argv[0], rest))
+            raise ValueError(self._refusal(args.command, rest))
         args.debug, args.further = debug, further
         return args
 
@@ -78,7 +100,7 @@ class Parser(argparse.ArgumentParser):
         """The sentence about words that a subcommand does not know."""
         for word in rest:
             if word.startswith("-"):
-                known = self.commands[command].option_names
+                known = [*self.commands[command].option_names, "--debug"]
                 return unknown(f"option of xinc {command}", word.split("=")[0], known)
         return (
             f"xinc {command} does not know what to do with {rest[0]!r}; see xinc {command} --help"
@@ -86,6 +108,38 @@ class Parser(argparse.ArgumentParser):
 
 
 # Types of values ----------------------------------------------------------------------------------
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of a whole number from ``least`` to ``most``."""
+
+    def number(text: str) -> int:
+        wanted = f"a whole number of at least {least:,}"
+        if most is not None:
+            wanted = f"a whole number from {least:,} to {most:,}"
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{wanted} is wanted, not {text!r}") from None
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"{wanted} is wanted, not {text}")
+        return value
+
+    return number
+
+
+seed = whole(0, 2**63 - 1)  # as torch takes them
+
+
+def rate(text: str) -> float:
+    """A positive number, such as a learning rate."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"a positive number is wanted, e.g. 1e-3, not {text!r}")
+    return value
 
 
 def literal(text: str) -> tuple[str, object]:
@@ -152,7 +206,7 @@ def add_study_options(command: Parser) -> tuple[str, ...]:
         command.add_argument(
             "--seeds",
             nargs="+",
-            type=int,
+            type=seed,
             metavar="N",
             help="fits per family (quick: 1 10; full: 1 10 20 30 40)",
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .parsing import Parser, add_study_options, given, literal, study_options
+from .parsing import GOES_ON, Parser, add_study_options, given, literal, study_options
 
 
 def add(top: Parser) -> None:
@@ -18,6 +18,7 @@ def add(top: Parser) -> None:
         "Fits the networks that are missing, runs the notebooks on them and writes figures, "
         "findings.csv and report.html. Stopped at any point, the same command goes on from there. "
         "Without a clip: the shipped study, compared with the committed figures and tables.",
+        stopped=GOES_ON,
     )
     command.add_argument(
         "clip", nargs="?", help="a video, an image, a folder of frames, or a shipped clip's name"

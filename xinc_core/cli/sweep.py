@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .parsing import Parser, add_study_options, study_options
+from .parsing import GOES_ON, Parser, add_study_options, study_options
 
 
 def add(top: Parser) -> None:
@@ -17,6 +17,7 @@ def add(top: Parser) -> None:
         "Each clip gets a run folder in OUT, as xinc study makes it; Snakemake does what is "
         "missing, in parallel. Stopped or killed, the same command goes on. What stands after -- "
         "goes to Snakemake. notebooks/SWEEP.md says more.",
+        stopped=GOES_ON,
     )
     command.add_argument(
         "--clips",
@@ -45,16 +46,15 @@ def add(top: Parser) -> None:
 
 
 def _add_step(top: Parser) -> None:
-    from xinc_core.study.series.steps import StepKind
-
     command = top.command(
         "step",
         run_step,
         "do one step of a sweep, as Snakemake asks for it",
         "xinc step . fit NAME MODEL",
+        stopped=GOES_ON,
     )
     command.add_argument("out", help="the sweep's folder")
-    command.add_argument("step", choices=[kind.value for kind in StepKind])
+    command.add_argument("step", help="clip, fit, trace, notebook, report or summary")
     command.add_argument(
         "names", nargs="+", metavar="NAME", help="of the video, and of its network or notebook"
     )

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from xinc_core.tracing import RULES, LayerMaps
 from xinc_core.util.files import replace_file, scratch_beside
 from xinc_core.util.progress import progress_bar
 from xinc_core.util.suggest import unknown
 
-from .parsing import Parser, add_output, check_output
+from .parsing import Parser, add_output, check_output, whole
 
+if TYPE_CHECKING:
+    from xinc_core.tracing import LayerMaps
+
+RULES = ("paper", "first_order", "ablation")  # as in tracing.RULES, which takes torch to read
 FULLEST = 0.95  # share of the free disk that may be filled
 
 
@@ -29,7 +31,9 @@ def add(top: Parser) -> None:
     )
     command.add_argument("model", help="a model's name or file")
     command.add_argument("--layer", help="default: the last one before the output")
-    command.add_argument("--frame", type=int, default=0)
+    command.add_argument(
+        "--frame", type=whole(0), help="of a video network (0); an image network has one"
+    )
     command.add_argument("--rule", default="paper", choices=RULES)
     command.add_argument(
         "--what",
@@ -42,9 +46,16 @@ def add(top: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write a layer's totals and heatmap, or all of its maps, to a .npz file."""
+    import numpy as np
+
     import xinc_core as xc
 
-    canvas = xc.trace(xc.load_model(args.model), args.frame, args.rule)
+    canvas = xc.trace(xc.load_model(args.model), args.frame or 0, args.rule)
+    if args.frame not in (None, canvas.frame):
+        raise ValueError(
+            f"{args.model!r} paints one picture, frame {canvas.frame} of its clip, "
+            f"not frame {args.frame}; leave out --frame"
+        )
     name = args.layer or canvas.layers[-2]
     if name not in canvas.layers:
         raise ValueError(unknown(f"layer of {args.model}", name, canvas.layers))
@@ -67,6 +78,8 @@ def _save_maps(layer: LayerMaps, out: Path, about: dict) -> None:
     """All maps, (n_neurons, H, W) float32, as "maps" of a .npz file, a few at a time; the file
     appears when it is whole.
     """
+    import numpy as np
+
     _check_disk(layer, out.parent)
     with scratch_beside(out) as held:
         maps = np.lib.format.open_memmap(held, "w+", np.float32, tuple(layer.shape))

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from . import compress, explore, fit, lists, study, sweep, trace
 from .parsing import Parser
 
-BAD_INPUT, STOPPED = 2, 130  # exit statuses
+# Exit statuses; the last two as shells give them to what a signal ended.
+FAILED, BAD_INPUT, STOPPED, NOBODY_READS = 1, 2, 130, 141
 SENTENCES = (ValueError, IndexError, OSError, RuntimeError, MemoryError)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand; 0 when done, 2 for bad input in one sentence, 130 after Ctrl-C."""
+    """Run one subcommand.
+
+    Returns
+    -------
+    int
+        0 when done; 2 for bad input, in one sentence; 1 for a mistake of the program's own; 130
+        after Ctrl-C; 141, without a word, where nobody reads on, as in ``xinc models | head -1``.
+    """
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
+
+
+def _run(argv: list[str] | None) -> int:
+    """Parse and do; the exit status."""
     try:
         args = parser().parse(argv)
     except ValueError as error:
@@ -21,24 +43,47 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args.run(args)
     except KeyboardInterrupt as stop:
-        _say(str(stop) or "stopped; the same command goes on from here")
+        _say(str(stop) or args.stopped)
         return STOPPED
-    except SENTENCES as error:
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in one sentence
         if args.debug:
             raise
-        _say(" ".join(str(error).split()))
-        return BAD_INPUT
+        return _explain(error)
     return 0
+
+
+def _explain(error: Exception) -> int:
+    """Say what went wrong; the exit status."""
+    reason = " ".join(str(error).split())
+    if isinstance(error, SENTENCES):
+        _say(reason)
+        return BAD_INPUT
+    if isinstance(error, ModuleNotFoundError):
+        _say(
+            f"{error.name} is not installed; pip install 'xinc-core[notebooks]' brings what "
+            "notebooks, figures and studies need"
+        )
+        return BAD_INPUT
+    _say(
+        f"this should not have happened: {type(error).__name__}: {reason}; "
+        "the same command with --debug shows where"
+    )
+    return FAILED
 
 
 def parser() -> Parser:
     """All subcommands, in the order of the help."""
+    from xinc_core import __version__
+
     top = Parser(
         prog="xinc",
         description="See which neuron of an implicit neural representation paints which pixel.",
         epilog="--debug, anywhere, shows the traceback of an error. "
         "xinc COMMAND --help has an example for each.",
     )
+    top.add_argument("--version", action="version", version=f"xinc {__version__}")
     for subcommand in (study, sweep, fit, trace, explore, compress, lists):
         subcommand.add(top)
     return top

@@ -11,9 +11,10 @@ from pathlib import Path
 from torch import nn
 
 from xinc_core.clips import Clip
-from xinc_core.fitting import evaluate, psnr, refine
+from xinc_core.fitting import check_clip, evaluate, psnr, refine
 from xinc_core.models import render
 from xinc_core.storage.compressed import LOSSY, write
+from xinc_core.util.checks import whole_number
 
 from .bits import encoded, equal_bits, guided_bits, quantised
 from .importance import scores
@@ -64,15 +65,17 @@ def compress(
     Raises
     ------
     ValueError
-        For options out of range, and where ``tune`` has no clip.
+        For options out of range, for a clip that is not the network's, and where ``tune`` has no
+        clip.
     """
-    if bits not in LOSSY or not 0 <= prune < 1 or tune < 0:
-        raise ValueError(
-            f"bits are {LOSSY[0]} to {LOSSY[-1]}, prune a share from 0 to under 1, "
-            "tune a number of epochs"
-        )
+    whole_number(bits, "bits", LOSSY[0], LOSSY[-1])
+    whole_number(tune, "tune, a number of epochs,", 0)
+    if not 0 <= prune < 1:
+        raise ValueError(f"prune is a share of the neurons, from 0 to under 1, not {prune}")
     if tune and clip is None:
         raise ValueError("tuning takes the clip that the network paints")
+    if clip is not None:
+        check_clip(model, clip)
     original = model
     if prune:
         totals = scores(model, "first_order", frames_to_score(model))

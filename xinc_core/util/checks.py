@@ -133,7 +133,10 @@ def check_device(device: Any) -> None:
 
     try:
         found = torch.device(device)
+        usable = found.type != "meta"  # meta tensors hold no numbers
     except (RuntimeError, TypeError):
+        usable = False
+    if not usable:
         raise ValueError(
             f"no device {device!r}; there is 'cpu' and, with an NVIDIA GPU, 'cuda'"
         ) from None

@@ -16,6 +16,7 @@ from xinc_core.clips import frames_of, list_clips, video_of
 from xinc_core.models import family as family_class
 from xinc_core.models import recipe
 from xinc_core.storage import model_name
+from xinc_core.util.checks import check_device
 from xinc_core.util.suggest import unknown
 
 from .notebooks import chosen_notebooks
@@ -192,6 +193,14 @@ def plan(
         In one sentence.
     """
     chosen, name = PROFILES[profile], _slug(source)
+    out = Path(out or Path("runs") / name)
+    if out.exists() and not out.is_dir():
+        raise ValueError(
+            f"{str(out)!r} is a file; the study goes into a folder: name another --out"
+        )
+    if masks and not Path(masks).exists():
+        raise FileNotFoundError(f"there is no file or folder {masks!r} to take masks from")
+    check_device(device)
     taken = frames or _spread(source, chosen)
     n = _count(source, taken)
     families = tuple(families or (("nerv", "ffn") if n > 1 else ("ffn",)))
@@ -204,7 +213,7 @@ def plan(
         )
     return Plan(
         source=source,
-        out=Path(out or Path("runs") / name),
+        out=out,
         name=name,
         frames=(taken.start or 0, taken.stop, taken.step or 1),
         n_frames=n,

@@ -30,6 +30,7 @@ from typing import IO
 from xinc_core.clips import list_clips, video_of
 from xinc_core.util.files import held_alone, replace_file
 from xinc_core.util.paths import import_folder, notebooks_folder
+from xinc_core.util.suggest import unknown
 
 from .folder import at_work
 from .plans import Plan, plan
@@ -41,6 +42,7 @@ PART = ".sweep-part.json"  # the videos that are whole, after a failure
 RESERVED = {"figures", "logs"}  # folders of the sweep itself
 QUIET = ("--quiet", "rules", "host", "reason")
 DRY = {"-n", "--dry-run", "--dryrun"}  # as Snakemake writes it
+OWN_EXECUTORS = {"local", "dryrun", "touch"}  # which Snakemake brings itself
 NAMED = 8  # videos that are named when a sweep is described
 INSTALL = (
     "a sweep runs on Snakemake, which is not installed: "
@@ -95,6 +97,8 @@ def sweep(
     cores = len(os.sched_getaffinity(0)) if cores is None else cores
     if cores < 1:
         raise ValueError(f"a sweep takes at least one core, not --cores {cores}")
+    if executor:
+        _check_executor(executor)
     held = _held(out)
     plans = _plans(list(sources), out, options, held)
     words = ["--cores", str(cores), *QUIET, *further]
@@ -114,6 +118,16 @@ def sweep(
             _finish_what_is_whole(plans, snakemake)
             raise RuntimeError(_failure(plans, out, code))
     return (out / "summary.txt").read_text()
+
+
+def _check_executor(name: str) -> None:
+    """Refuse an executor that is not installed: Snakemake would print all its options."""
+    module = f"snakemake_executor_plugin_{name.replace('-', '_')}"
+    if name not in OWN_EXECUTORS and importlib.util.find_spec(module) is None:
+        raise ValueError(
+            f"no executor {name!r} is installed: pip install snakemake-executor-plugin-{name}, "
+            "or leave out --executor to run here"
+        )
 
 
 def described(plans: Mapping[str, Plan], cores: int) -> str:
@@ -359,8 +373,16 @@ def do_step(out: str | Path, kind: str, names: Sequence[str]) -> None:
     names : sequence of str
         The video's folder and, of a clip, network or notebook, its name; of the summary the
         videos' folders.
+
+    Raises
+    ------
+    ValueError
+        For a step that no sweep has.
     """
-    out, kind = Path(out).resolve(), StepKind(kind)
+    out, kinds = Path(out).resolve(), [known.value for known in StepKind]
+    if kind not in kinds:
+        raise ValueError(unknown("step", kind, kinds))
+    kind = StepKind(kind)
     if kind is StepKind.SUMMARY:
         from .summary import summarise  # the other steps start without pandas and matplotlib
 
@@ -375,8 +397,13 @@ def do_step(out: str | Path, kind: str, names: Sequence[str]) -> None:
 
 def _plan(out: Path, video: str) -> Plan:
     """A video's plan, read from the sweep's folder."""
+    plans = _held(out)
+    if not plans:
+        raise ValueError(f"{str(out)!r} holds no sweep; xinc sweep begins one")
+    if video not in plans:
+        raise ValueError(unknown("video of this sweep", video, list(plans)))
     facts = {}
-    for name, value in _held(out)[video].items():
+    for name, value in plans[video].items():
         facts[name] = tuple(value) if isinstance(value, list) else value
     return Plan(**facts | dict(out=out / video))
 
