@@ -134,7 +134,7 @@ def test_the_core_imports_torch_numpy_tqdm_and_util():
 def test_the_core_is_networks_and_tracing_and_nothing_else():
     """A file per family; what a family tells the tracer; maps, their sums, and a file per rule."""
     families = {cls.__module__.rsplit(".", 1)[-1] for cls in xc.models.FAMILIES.values()}
-    shared = {"__init__", "layers", "protocol", "parts", "chain"}
+    shared = {"__init__", "layers", "neurons", "protocol", "parts", "chain"}
     files = {file.stem for file in (PACKAGE / "models").rglob("*.py")}
     own = {cls.__module__ for cls in xc.models.FAMILIES.values()}
     shipped = {name for name in families if f"xinc_core.models.{name}" in own}

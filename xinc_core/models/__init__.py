@@ -7,16 +7,28 @@ file as ``protocol.py`` describes and name its class in ``FAMILIES``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from xinc_core.util.checks import check_is_model
+from xinc_core.util.exact import exactly
 
 from .chain import Chain, chain
 from .ffn import FFN, FFNConfig
 from .hnerv import HNeRV, HNeRVConfig
-from .layers import Layer, check_chain, column_layer, identity, run
+from .layers import (
+    Layer,
+    check_chain,
+    check_layer_names,
+    column_layer,
+    identity,
+    layers_without,
+    run,
+)
 from .nerv import NeRV, NeRVConfig
+from .neurons import Neuron, Numbers, neuron_numbers
 from .parts import Recipe, coordinates
 from .protocol import (
     Family,
@@ -46,6 +58,8 @@ __all__ = [
     "Layer",
     "NeRV",
     "NeRVConfig",
+    "Neuron",
+    "Numbers",
     "Recipe",
     "SIREN",
     "SIRENConfig",
@@ -54,12 +68,15 @@ __all__ = [
     "author_readers",
     "chain",
     "check_chain",
+    "check_layer_names",
     "check_registered",
     "column_layer",
     "coordinates",
     "family",
     "frame_of",
     "identity",
+    "layers_without",
+    "neuron_numbers",
     "new_encoder",
     "packed",
     "position",
@@ -110,8 +127,13 @@ def check_registered(model: object) -> None:
         )
 
 
-@torch.no_grad()
-def render(model: TracedModel, frame: int = 0, clamp: bool = True) -> Tensor:
+@exactly
+def render(
+    model: TracedModel,
+    frame: int = 0,
+    clamp: bool = True,
+    without: Mapping[str, Numbers] | None = None,
+) -> Tensor:
     """The network's picture of one frame.
 
     Parameters
@@ -122,17 +144,35 @@ def render(model: TracedModel, frame: int = 0, clamp: bool = True) -> Tensor:
         Frame index, 0..T−1; image networks ignore it.
     clamp : bool
         Whether values are clamped to [0, 1].
+    without : mapping of layer's name to numbers of neurons, optional
+        Neurons whose weights are zero in this picture; biases stay, and so does the model. What
+        the picture loses, unclamped, is the neuron's map under rule ``ablation``.
 
     Returns
     -------
     Tensor, (3, H, W)
-        In the model's dtype and on its device.
+        Red, green and blue, 0 to 1 the full range; in the model's dtype and on its device. Autocast
+        and inference mode around the call change nothing.
 
     Raises
     ------
+    TypeError
+        For what is no model, or no whole number.
     IndexError
-        For a frame outside of the model's video.
+        For a frame outside of the model's video, or a neuron that does not exist.
+    KeyError
+        For a layer that does not exist.
+
+    Examples
+    --------
+    >>> xc.render(model, frame=3, without={"block3": [1701]})
     """
+    check_is_model(model)
     device = next(model.parameters()).device
-    image = model(position(model, frame).to(device))[0]
+    t = position(model, frame).to(device)
+    if without:
+        layers = layers_without(model.layers(), without)
+        image = run(layers, model.stem(model.encode(t)))[0]
+    else:
+        image = model(t)[0]
     return image.clamp(0, 1) if clamp else image

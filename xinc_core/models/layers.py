@@ -10,13 +10,17 @@ decoder read the same way; pixels are never flattened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from xinc_core.util.checks import brief, whole_number
+
+from .neurons import Neuron, Numbers, neuron_numbers
 
 
 def identity(x: Tensor) -> Tensor:
@@ -49,7 +53,7 @@ _IN_PLACE: dict[Callable, Callable[[Tensor], Tensor]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Layer:
     """One linear map, what follows it, and how its weights are grouped into neurons.
 
@@ -111,18 +115,111 @@ class Layer:
         bias = None if self.bias is None else self.bias.detach()
         return replace(self, weight=self.weight.detach(), bias=bias)
 
-    def without(self, neurons: Tensor) -> Layer:
+    def neuron(self, number: int) -> Neuron:
+        """What the neuron of this number reads and paints, and a copy of its weights.
+
+        Parameters
+        ----------
+        number : int
+            0..n_neurons−1, or negative, counted from the end.
+
+        Raises
+        ------
+        IndexError
+            For a neuron that does not exist.
+
+        Examples
+        --------
+        >>> neuron = layer.neuron(1701)  # input channel 19 → output channel 29
+        >>> neuron.channel, neuron.sub_pixel  # behind the shuffle
+        (7, (0, 1))
+        """
+        number = self._number(number, self.n_neurons, "neuron")
+        if self.neurons == "columns":
+            column = self.weight.detach()[:, number, 0, 0].clone()  # (c_out,)
+            return Neuron(self.name, number, number, None, None, None, column)
+        i, output = divmod(number, self.c_out)  # number = i * c_out + o'
+        channel, q = divmod(output, self.stride**2)  # o' = channel * s² + q
+        kernel = self.weight.detach()[output, i].clone()  # (k, k)
+        return Neuron(self.name, number, i, output, channel, divmod(q, self.stride), kernel)
+
+    def index(
+        self, i: int | Neuron, o: int | None = None, sub_pixel: tuple[int, int] | None = None
+    ) -> int:
+        """The number of a neuron, from where it reads and paints; the inverse of :meth:`neuron`.
+
+        Parameters
+        ----------
+        i : int or Neuron
+            The input channel, or the unit of a column; or what :meth:`neuron` returned, alone.
+        o : int
+            For kernels: the pre-shuffle output channel o', or with ``sub_pixel`` the channel behind
+            the pixel shuffle.
+        sub_pixel : (int, int), optional
+            (row, column) of the shuffle, each 0..s−1.
+
+        Raises
+        ------
+        IndexError
+            For a channel or a sub-pixel that does not exist.
+        ValueError
+            Where an output channel is missing, or a column is given one.
+        """
+        if isinstance(i, Neuron):
+            if i.layer != self.name:
+                raise ValueError(f"a neuron of {i.layer} is none of {self.name}")
+            i, o, sub_pixel = i.input, i.output, None
+        i = self._number(i, self.c_in, "input channel")
+        if self.neurons == "columns":
+            if o is not None or sub_pixel is not None:
+                raise ValueError(
+                    f"a neuron of {self.name} is a column, which paints all outputs: "
+                    "it has an input unit alone, index(i)"
+                )
+            return i
+        if o is None:
+            raise ValueError(
+                f"a neuron of {self.name} is a kernel: index(i, o), with the output channel"
+            )
+        if sub_pixel is None:
+            return i * self.c_out + self._number(o, self.c_out, "output channel")
+        row, column = sub_pixel
+        row = self._number(row, self.stride, "row of the sub-pixel")
+        column = self._number(column, self.stride, "column of the sub-pixel")
+        channel = self._number(o, self.c_out // self.stride**2, "channel")
+        return i * self.c_out + (channel * self.stride + row) * self.stride + column
+
+    def _number(self, value: int, count: int, what: str) -> int:
+        """A number 0..count−1, counted from the end where it is negative."""
+        number = whole_number(value, f"a {what}")
+        if not -count <= number < count:
+            raise IndexError(f"{what} {number} is outside the {count:,} of {self.name}")
+        return number % count
+
+    def without(self, neurons: Numbers) -> Layer:
         """A copy with the weights of these neurons (k,) set to zero; biases stay."""
         copied = replace(self, weight=self.weight.detach().clone())
         return copied.silence_(neurons)
 
-    def silence_(self, neurons: Tensor) -> Layer:
+    def silence_(self, neurons: Numbers) -> Layer:
         """Set the weights of these neurons (k,) to zero, on the network itself; biases stay."""
+        numbers = neuron_numbers(neurons, self.n_neurons, self.name)
         weight = self.weight.detach()
         if self.neurons == "columns":
-            weight[:, neurons] = 0
+            weight[:, numbers] = 0
         else:
-            weight[neurons % self.c_out, neurons // self.c_out] = 0
+            weight[numbers % self.c_out, numbers // self.c_out] = 0
+        return self
+
+    def scale_(self, gains: Tensor) -> Layer:
+        """Multiply each neuron's weights by its gain, (n_neurons,), on the network itself."""
+        weight = self.weight.detach()
+        gains = gains.to(weight)
+        if self.neurons == "columns":
+            weight *= gains[:, None, None]  # (c_out, c_in, 1, 1)
+        else:
+            by_pair = gains.view(self.c_in, self.c_out).T  # neuron = i * c_out + o
+            weight *= by_pair[:, :, None, None]
         return self
 
     def linear(self, x: Tensor) -> Tensor:
@@ -145,6 +242,13 @@ class Layer:
         if isinstance(self.activation, ActivatesInPlace):
             return self.activation.in_place_(z)
         return self.activation(z)
+
+    def __repr__(self) -> str:
+        what = f"{self.n_neurons:,} {self.neurons}"
+        if self.neurons == "kernels":
+            what += f" of {self.kernel}×{self.kernel}, stride {self.stride}"
+        activation = getattr(self.activation, "__name__", None) or repr(self.activation)
+        return f"Layer {self.name!r}: {self.c_in} → {self.c_out} channels, {what}, {activation}"
 
     def slope(self, x: Tensor, output: Tensor) -> Tensor:
         """Derivative of the activation where input x led to ``output``, shaped like the output.
@@ -180,6 +284,47 @@ def run(layers: Sequence[Layer], x: Tensor) -> Tensor:
     return x
 
 
+def check_layer_names(names: Mapping[str, Any], layers: Sequence[Layer]) -> None:
+    """Refuse what is said of layers that a network does not have.
+
+    names : a mapping whose keys are layers' names.
+
+    Raises
+    ------
+    TypeError, KeyError
+    """
+    if not isinstance(names, Mapping):
+        raise TypeError(
+            f"neurons are said by layer, such as {{'{layers[0].name}': [0, 5]}}, not {brief(names)}"
+        )
+    known = [layer.name for layer in layers]
+    for name in names:
+        if name not in known:
+            raise KeyError(f"no layer {name!r}; there are {', '.join(known)}")
+
+
+def layers_without(layers: Sequence[Layer], without: Mapping[str, Numbers]) -> tuple[Layer, ...]:
+    """The chain with the weights of some neurons set to zero; biases stay, and so does the network.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    without : mapping of layer's name to numbers of neurons, (k,)
+
+    Raises
+    ------
+    TypeError, KeyError, IndexError, ValueError
+        For layers and neurons that do not exist.
+    """
+    check_layer_names(without, layers)
+    changed = []
+    for layer in layers:
+        if layer.name in without:
+            layer = layer.without(without[layer.name])
+        changed.append(layer.detached())
+    return tuple(changed)
+
+
 def check_chain(layers: Sequence[Layer]) -> None:
     """Refuse chains whose maps would not mean what they say.
 
@@ -187,9 +332,11 @@ def check_chain(layers: Sequence[Layer]) -> None:
     ------
     ValueError
         Naming the layer: the last one is not linear, not of stride 1 or has no three channels; a
-        kernel is not square and odd; columns are followed by something that mixes pixels.
+        kernel is not square and odd; columns are followed by something that mixes pixels; weights
+        are of another dtype than float32 or float64, or of several.
     """
     last = layers[-1]
+    _check_precision(layers)
     if last.stride != 1 or last.activation is not identity:
         raise ValueError(
             f"the last layer, {last.name}, must be linear and of stride 1: "
@@ -203,6 +350,23 @@ def check_chain(layers: Sequence[Layer]) -> None:
         raise ValueError(
             f"the last layer, {last.name}, paints {last.c_out} channels; a picture has 3"
         )
+
+
+def _check_precision(layers: Sequence[Layer]) -> None:
+    """Half precision would lose the small maps, and sums of them would overflow."""
+    for layer in layers:
+        dtype, device = layer.weight.dtype, layer.weight.device
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"the weights of {layer.name} are {dtype}; maps take float32 or float64: "
+                "model.float()"
+            )
+        if dtype != layers[0].weight.dtype or device != layers[0].weight.device:
+            raise ValueError(
+                f"the weights of {layers[0].name} are {layers[0].weight.dtype} on "
+                f"{layers[0].weight.device}, those of {layer.name} {dtype} on {device}; "
+                "a network is of one dtype and on one device: model.float().to(device)"
+            )
 
 
 def _check_kernel(layer: Layer) -> None:

@@ -18,8 +18,13 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from xinc_core.util.checks import frame_number, whole_number
+
 from .layers import Layer
 from .parts import Recipe
+
+# What to do where several frames came.
+SEVERAL = "for several: xc.trace(model, frames=…), or one call a frame"
 
 
 class PictureConfig(Protocol):
@@ -143,9 +148,15 @@ def frame_of(model: TracedModel, frame: int) -> int:
     """Which frame of its clip a model paints when ``frame`` is asked for.
 
     A network for videos paints that frame; an image network the one that it was fitted to.
+
+    Raises
+    ------
+    TypeError
+        For what is no whole number.
     """
+    number = whole_number(frame, "a frame", instead=SEVERAL)
     if model.for_video:
-        return frame
+        return number
     return getattr(model, "frame", 0)
 
 
@@ -176,14 +187,14 @@ def position(model: Any, frame: int) -> Tensor:
 
     Raises
     ------
+    TypeError
+        For what is no whole number.
     IndexError
         For a frame outside of the model's video.
     """
+    number = whole_number(frame, "a frame", instead=SEVERAL)
     if not model.for_video:
         return torch.zeros(1)
     n_frames = model.config.n_frames
-    if not 0 <= frame < n_frames:
-        raise IndexError(
-            f"frame {frame} is outside this model's {n_frames} frames (0 to {n_frames - 1})"
-        )
-    return torch.tensor([frame / n_frames], dtype=torch.float64)
+    number = frame_number(number, n_frames)
+    return torch.tensor([number / n_frames], dtype=torch.float64)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from xinc_core.models import Layer, TracedModel, check_chain, frame_of, position
+from xinc_core.util.checks import brief, check_is_model
+from xinc_core.util.exact import exactly
 
 from .budget import DEFAULT_BUDGET, Budget
 from .maps import LayerMaps
@@ -21,7 +22,7 @@ from .rules import Traced, check_rule, make_rule
 BASELINES = ("zero", "mean")
 
 
-@torch.no_grad()
+@exactly
 def trace(
     model: TracedModel,
     frame: int = 0,
@@ -61,13 +62,14 @@ def trace(
     >>> canvas = xc.trace(model, frame=12, rule="first_order")
     >>> canvas["head"].heatmap()  # (H, W)
     """
-    _check_question(rule, baseline)
+    check_is_model(model)
+    _check_question(rule, baseline, budget)
     frame = frame_of(model, frame)
+    layers = tuple(layer.detached() for layer in model.layers())
+    check_chain(layers)
     device = next(model.parameters()).device
     code = model.encode(position(model, frame).to(device))
     x = model.stem(code).detach()  # (1, c, h, w)
-    layers = tuple(layer.detached() for layer in model.layers())
-    check_chain(layers)
     forward = _forward(layers, x)
     return Canvas(forward, frame, rule, baseline, budget or DEFAULT_BUDGET)
 
@@ -86,6 +88,8 @@ class ForwardPass:
     def with_layer(self, layer: Layer) -> ForwardPass:
         """The pass with the layer of this name exchanged: only what follows it is run again."""
         names = [other.name for other in self.layers]
+        if layer.name not in names:
+            raise KeyError(f"no layer {layer.name!r}; there are {', '.join(names)}")
         n = names.index(layer.name)
         rerun = _forward((layer, *self.layers[n + 1 :]), self.inputs[n])
         return ForwardPass(
@@ -107,8 +111,13 @@ def _forward(layers: Sequence[Layer], x: Tensor) -> ForwardPass:
     return ForwardPass(tuple(layers), tuple(inputs), x[0])
 
 
-def _check_question(rule: str, baseline: str) -> None:
+def _check_question(rule: str, baseline: str, budget: Budget | None = None) -> None:
     check_rule(rule)
+    if budget is not None and not isinstance(budget, Budget):
+        raise TypeError(
+            f"budget is a tracing.Budget, not {brief(budget)}; a smaller one is "
+            "Budget(stream_bytes=2**20)"
+        )
     if baseline not in BASELINES:
         raise ValueError(f"baseline is 'zero' or 'mean', not {baseline!r}")
     if baseline != "zero" and rule != "ablation":
@@ -163,7 +172,7 @@ class Canvas:
             self._maps[name] = LayerMaps(name, make_rule(self.rule, traced, self._budget))
         return self._maps[name]
 
-    @torch.no_grad()
+    @exactly
     def _traced(self, n: int) -> Traced:
         """What rules see of the n-th layer."""
         height, width = self.image.shape[-2:]
@@ -187,13 +196,13 @@ class Canvas:
         _check_question(rule, baseline)
         return Canvas(self._forward, self.frame, rule, baseline, self._budget, self._whole)
 
-    @torch.no_grad()
+    @exactly
     def with_layer(self, layer: Layer) -> Canvas:
         """The same frame with the layer of this name exchanged; only what follows is run again."""
         whole = None if self._whole is None else self._whole.with_layer(layer)
         return self._changed(self._forward.with_layer(layer), whole)
 
-    @torch.no_grad()
+    @exactly
     def at(self, pixels: Tensor) -> Canvas:
         """The same frame at some pixels alone, as a picture one row high.
 

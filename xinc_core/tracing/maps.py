@@ -6,16 +6,18 @@ Sums are reduced while the maps stream by, in float64.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from xinc_core.models import Neuron, Numbers, neuron_numbers
+from xinc_core.util.checks import whole_number
+from xinc_core.util.exact import exactly
 from xinc_core.util.machine import free_bytes
 from xinc_core.util.progress import progress_bar
 
-from .region_sums import Regional, side_by_side
+from .region_sums import Labels, Regional, side_by_side
 from .rules import Box, Rule, Subset, Traced, whole
 
 Groups = Iterator[tuple[Tensor, Tensor]]  # (neurons, values) of one group after the other
@@ -46,17 +48,71 @@ class LayerMaps:
         self.name = name
         self._rule = rule
         self._samples: dict[tuple[int, int], LayerMaps] = {}
+        self._sums: tuple[Tensor, Tensor] | None = None  # totals and heatmap, once computed
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(n_neurons, H, W)."""
+        """(n_neurons, H, W).
+
+        Along the first axis stand the neurons: :meth:`neuron` says what each reads and paints, and
+        :meth:`index` gives its place here.
+        """
         height, width = self._rule.traced.size
         return len(self._rule.neurons), height, width
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    @torch.no_grad()
+    def neuron(self, number: int) -> Neuron:
+        """What a neuron reads and paints, and a copy of its weights; see ``Layer.neuron``.
+
+        Parameters
+        ----------
+        number : int
+            Its place here, 0..n_neurons−1, or negative, counted from the end.
+
+        Raises
+        ------
+        IndexError
+            Outside of the layer's neurons.
+
+        Examples
+        --------
+        >>> strongest = int(maps.totals().argmax())
+        >>> maps.neuron(strongest).kernel  # (k, k)
+        """
+        place = self._index(number)
+        return self.traced.layer.neuron(int(self.neurons[place]))
+
+    def index(
+        self, i: int | Neuron, o: int | None = None, sub_pixel: tuple[int, int] | None = None
+    ) -> int:
+        """A neuron's place here, from what it reads and paints; the inverse of :meth:`neuron`.
+
+        Parameters
+        ----------
+        i : int or Neuron
+            The input channel, or the unit of a column; or what :meth:`neuron` returned, alone.
+        o : int
+            For kernels: the pre-shuffle output channel, or with ``sub_pixel`` the channel behind
+            the pixel shuffle.
+        sub_pixel : (int, int), optional
+            (row, column) of the shuffle, each 0..s−1.
+
+        Raises
+        ------
+        IndexError
+            For what does not exist, and for neurons that a sample leaves out.
+        ValueError
+            Where an output channel is missing, or a column is given one.
+        """
+        number = self.traced.layer.index(i, o, sub_pixel)
+        places = (self.neurons == number).nonzero()[:, 0]
+        if len(places) == 0:
+            raise IndexError(f"neuron {number} of {self.name} is not among these {len(self):,}")
+        return int(places[0])
+
+    @exactly
     def __getitem__(self, neuron: int) -> Tensor:
         """One neuron's map, (H, W), computed on demand.
 
@@ -72,7 +128,7 @@ class LayerMaps:
         """
         return self._rule.maps(self._index(neuron), self._picture)[0]
 
-    @torch.no_grad()
+    @exactly
     def color(self, neuron: int) -> Tensor:
         """One neuron's signed colour channels, (3, H, W); for ``paper`` the last layer only.
 
@@ -85,7 +141,7 @@ class LayerMaps:
         """
         return self._rule.color(self._index(neuron), self._picture)[0]
 
-    @torch.no_grad()
+    @exactly
     def pixel(self, row: int, col: int) -> Tensor:
         """Every neuron's map at one pixel, (n_neurons,), without computing the rest of the maps.
 
@@ -95,6 +151,7 @@ class LayerMaps:
             Outside of the picture.
         """
         _, H, W = self.shape
+        row, col = whole_number(row, "a row"), whole_number(col, "a column")
         if not (0 <= row < H and 0 <= col < W):
             raise IndexError(f"pixel ({row}, {col}) is outside the picture of {H}×{W}")
         box = (row, row + 1), (col, col + 1)
@@ -103,7 +160,7 @@ class LayerMaps:
             values[neurons] = self._rule.maps(neurons, box)[:, 0, 0]
         return values
 
-    @torch.no_grad()
+    @exactly
     def chunks(self, max_bytes: float = 64e6) -> Groups:
         """Stream the maps, at most ``max_bytes`` bytes of them at a time, each neuron once.
 
@@ -113,54 +170,68 @@ class LayerMaps:
             In the order that is cheapest for the rule.
         maps : Tensor, (k, H, W)
         """
-        max_maps = int(max_bytes // self._map_bytes)
+        max_maps = int(min(max_bytes // self._map_bytes, len(self)))
         for neurons in self._rule.groups(max_maps):
             yield neurons, self._rule.maps(neurons, self._picture)
 
-    def totals(self) -> Tensor:
-        """A_n = Σ_p |C_n(p)|, (n_neurons,), float64."""
-        return self._sums[0].clone()
+    def totals(self, progress: bool = True) -> Tensor:
+        """A_n = Σ_p |C_n(p)|, (n_neurons,), float64, ≥ 0, on the model's device.
 
-    def heatmap(self) -> Tensor:
-        """Σ_n |C_n(p)|, (H, W), float64."""
-        return self._sums[1].clone()
+        In units of the picture times pixels: a neuron that paints one colour of one pixel by its
+        full range has 1.
 
-    @torch.no_grad()
-    def squares(self) -> Tensor:
+        Parameters
+        ----------
+        progress : bool
+            Whether a bar is shown where this takes more than two seconds.
+        """
+        return self._totals_and_heatmap(progress)[0].clone()
+
+    def heatmap(self, progress: bool = True) -> Tensor:
+        """Σ_n |C_n(p)|, (H, W), float64, ≥ 0, on the model's device."""
+        return self._totals_and_heatmap(progress)[1].clone()
+
+    @exactly
+    def squares(self, progress: bool = True) -> Tensor:
         """Σ_p C_n(p)², with |C| of the three-channel rules, (n_neurons,), float64."""
         sums = self._zeros(len(self))
-        for _, groups in self.tiles("squares"):
+        for _, groups in self.tiles("squares", progress=progress):
             for neurons, values in groups:
                 sums[neurons] += values.square_().sum(1)
         return sums
 
-    @torch.no_grad()
-    def region_sums(self, labels: Tensor | Sequence[Tensor]) -> Tensor:
+    @exactly
+    def region_sums(self, labels: Labels | Sequence[Labels], progress: bool = True) -> Tensor:
         """A_{n,r} = Σ_{p∈r} |C_n(p)|, (n_neurons, n_regions), float64.
 
         Parameters
         ----------
-        labels : Tensor of integers, (H, W), or several of them
-            The region of every pixel, 0..R−1. Several partitions are summed in one pass; their
-            regions stand side by side.
+        labels : Tensor or ndarray of integers or bools, (H, W), or a list of several
+            The region of every pixel, 0..R−1, R at most 4,096; of a mask, 0 is outside and 1
+            inside. Several partitions are summed in one pass; their regions stand side by side.
+        progress : bool
+            Whether a bar is shown where this takes more than two seconds.
 
         Raises
         ------
+        TypeError
+            Where labels are no tensors or arrays.
         ValueError
             Where labels have another size, are no whole numbers, or are out of range.
         """
-        partitions = [labels] if isinstance(labels, Tensor) else labels
-        regions, n_regions = side_by_side(partitions, self.shape[1:])
+        regions, n_regions = side_by_side(labels, self.shape[1:])
         sums = self._zeros(len(self), n_regions)
-        for pixels, groups in self.tiles("region sums"):
+        for pixels, groups in self.tiles("region sums", progress=progress):
             over_regions = Regional(regions[:, pixels], n_regions, like=self.traced.x)
             for neurons, values in groups:
                 sums[neurons] += over_regions(values)
         return sums
 
-    @torch.no_grad()
+    @exactly
     def tensor(self) -> Tensor:
         """All maps, (n_neurons, H, W), after checking that they fit into memory.
+
+        In the model's dtype and on its device, in the order of the neurons.
 
         Raises
         ------
@@ -179,13 +250,17 @@ class LayerMaps:
             every[neurons] = maps
         return every
 
-    @cached_property
-    @torch.no_grad()
-    def _sums(self) -> tuple[Tensor, Tensor]:
-        """Totals and heatmap, in one pass."""
+    def _totals_and_heatmap(self, progress: bool) -> tuple[Tensor, Tensor]:
+        """Both, computed in one pass when first asked for."""
+        if self._sums is None:
+            self._sums = self._compute_sums(progress)
+        return self._sums
+
+    @exactly
+    def _compute_sums(self, progress: bool) -> tuple[Tensor, Tensor]:
         totals = self._zeros(len(self))
         heatmap = self._zeros(*self.shape[1:])
-        for pixels, groups in self.tiles("totals and heatmap"):
+        for pixels, groups in self.tiles("totals and heatmap", progress=progress):
             of_tile = self._zeros(len(pixels))
             for neurons, values in groups:
                 totals[neurons] += values.sum(1)
@@ -193,18 +268,20 @@ class LayerMaps:
             heatmap.view(-1)[pixels] = of_tile
         return totals, heatmap
 
-    @torch.no_grad()
-    def color_sum(self) -> Tensor:
+    @exactly
+    def color_sum(self, progress: bool = True) -> Tensor:
         """Σ_n of the signed colour channels, (3, H, W), float64; for the three-channel rules."""
         colors = self._zeros(3, *self.shape[1:])
-        for pixels, groups in self.tiles("sum", signed=True):
+        for pixels, groups in self.tiles("sum", signed=True, progress=progress):
             of_tile = self._zeros(3, len(pixels))
             for _, values in groups:
                 of_tile += values.sum(1)
             colors.flatten(1)[:, pixels] = of_tile
         return colors
 
-    def tiles(self, what: str = "maps", signed: bool = False) -> Iterator[tuple[Tensor, Groups]]:
+    def tiles(
+        self, what: str = "maps", signed: bool = False, progress: bool = True
+    ) -> Iterator[tuple[Tensor, Groups]]:
         """The cheapest way to see every |C| once: for tiles of the picture, for groups of neurons.
 
         Everything that is reduced while streaming is built on it.
@@ -215,6 +292,8 @@ class LayerMaps:
             What is computed, for the progress bar.
         signed : bool
             Yield the signed colour channels of the three-channel rules instead of |C|.
+        progress : bool
+            Whether a bar is shown where this takes more than two seconds.
 
         Yields
         ------
@@ -232,6 +311,7 @@ class LayerMaps:
             unit="map",
             delay=2,
             leave=False,
+            disable=not progress,
         ) as bar:
             for box in boxes:
                 (top, _), _ = box  # tiles are whole bands of rows
@@ -239,7 +319,7 @@ class LayerMaps:
                 yield order + top * W, self._groups(box, len(order), signed, bar)
         self._rule.release()
 
-    @torch.no_grad()
+    @exactly
     def _groups(self, box: Box, n_pixels: int, signed: bool, bar: tqdm) -> Groups:
         maps_per_step = int(self._rule.budget.stream_bytes // (n_pixels * self._itemsize))
         for neurons in self._rule.groups(max(self._rule.min_group, maps_per_step)):
@@ -268,7 +348,7 @@ class LayerMaps:
         Parameters
         ----------
         channels : int
-            How many output channels.
+            How many output channels, at least 1.
         seed : int
             Which ones; a sample that was asked for before is returned again.
 
@@ -278,6 +358,8 @@ class LayerMaps:
             Neurons renumbered from 0; ``neurons`` holds their numbers in the layer. The layer
             itself where it has no more channels, and where neurons are columns.
         """
+        channels = whole_number(channels, "the number of channels", least=1)
+        seed = whole_number(seed, "a seed")
         layer = self.traced.layer
         _, outputs = self.traced.pairs(self.neurons)
         present = outputs.unique()
@@ -290,12 +372,26 @@ class LayerMaps:
             self._samples[channels, seed] = self.only(positions)
         return self._samples[channels, seed]
 
-    def only(self, neurons: Tensor) -> LayerMaps:
+    def only(self, neurons: Numbers) -> LayerMaps:
         """Some of the layer's neurons, (k,), renumbered from 0.
 
-        ``neurons`` of the result holds their numbers in the layer.
+        ``neurons`` of the result holds their numbers in the layer. All that it computes is what
+        ``tensor()[neurons]`` would give.
+
+        Parameters
+        ----------
+        neurons : Tensor, ndarray or sequence of int, (k,)
+            0..n_neurons−1, or negative, counted from the end; repeated ones stand repeatedly.
+
+        Raises
+        ------
+        IndexError
+            For a neuron that does not exist.
+        TypeError, ValueError
+            For fractions, masks and other shapes.
         """
-        return LayerMaps(self.name, Subset(self._rule, neurons))
+        numbers = neuron_numbers(neurons, len(self), self.name)
+        return LayerMaps(self.name, Subset(self._rule, numbers))
 
     def _index(self, neuron: int) -> Tensor:
         """A neuron's number, counted from the end where it is negative, as a tensor (1,)."""
@@ -303,9 +399,10 @@ class LayerMaps:
             raise TypeError(
                 "maps are asked for one at a time, layer[5], or streamed with .chunks()"
             )
-        if not -len(self) <= neuron < len(self):
-            raise IndexError(f"neuron {neuron} is outside the {len(self):,} neurons of {self.name}")
-        return torch.tensor([neuron % len(self)])
+        number = whole_number(neuron, "a neuron", instead="several are layer.only([…])")
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"neuron {number} is outside the {len(self):,} neurons of {self.name}")
+        return torch.tensor([number % len(self)])
 
     def _zeros(self, *shape: int) -> Tensor:
         """Where sums begin: float64 on the model's device."""
@@ -339,4 +436,7 @@ class LayerMaps:
 
     def __repr__(self) -> str:
         n, H, W = self.shape
-        return f"LayerMaps of {self.name}: {n:,} neurons, {H}×{W} pixels"
+        return (
+            f"LayerMaps of {self.name}: {n:,} {self.traced.layer.neurons}, {H}×{W} pixels, "
+            f"{str(self.traced.x.dtype).removeprefix('torch.')} on {self._device}"
+        )

@@ -8,10 +8,14 @@ few regions, the second for many.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from xinc_core.util.checks import brief
 
 LARGEST_LABEL = 4095
 PRODUCT_UP_TO_REGIONS = 32  # regions up to which the product with indicators takes less time
@@ -68,13 +72,16 @@ class Regional:
         return torch.cat(run_sums, 1).double().T @ self._membership
 
 
-def side_by_side(partitions: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, int]:
+Labels = Tensor | np.ndarray  # of one partition, (H, W)
+
+
+def side_by_side(labels: Labels | Sequence[Labels], size: Sequence[int]) -> tuple[Tensor, int]:
     """Partitions renumbered so that no two share a number.
 
     Parameters
     ----------
-    partitions : sequence of Tensor of integers, (H, W)
-        Labels from 0 to at most ``LARGEST_LABEL``.
+    labels : Tensor or ndarray of integers or bools, (H, W), or several of them
+        Regions from 0 to at most ``LARGEST_LABEL``; of a mask, 0 is outside and 1 inside.
     size : (int, int)
         (H, W) of the maps.
 
@@ -85,25 +92,46 @@ def side_by_side(partitions: Sequence[Tensor], size: tuple[int, int]) -> tuple[T
 
     Raises
     ------
+    TypeError
+        Where labels are no tensors or arrays.
     ValueError
         Where labels have another size, are no whole numbers, or are out of range.
     """
+    partitions = [labels] if isinstance(labels, Tensor | np.ndarray) else labels
+    if not isinstance(partitions, list | tuple) or not partitions:
+        raise TypeError(
+            f"labels are a tensor (H, W) of whole numbers, or a list of them, not {brief(labels)}"
+        )
     regions = []
     n_regions = 0
-    for labels in partitions:
-        _check_labels(labels, size)
-        renumbered = labels.flatten().long().cpu() + n_regions
+    for partition in partitions:
+        renumbered = _whole_labels(partition, tuple(size)) + n_regions
         n_regions = int(renumbered.max()) + 1
         regions.append(renumbered)
     return torch.stack(regions), n_regions
 
 
-def _check_labels(labels: Tensor, size: tuple[int, int]) -> None:
+def _whole_labels(partition: Any, size: tuple[int, ...]) -> Tensor:
+    """One partition's labels after checking them, (H·W,), int64 on the CPU."""
+    labels = partition
+    if isinstance(labels, np.ndarray):
+        labels = torch.from_numpy(labels.copy())  # torch reads no negative strides
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels are a tensor (H, W) of whole numbers, not {brief(partition)}")
     if tuple(labels.shape) != size:
-        raise ValueError(f"labels are {tuple(labels.shape)}, the maps {size}")
-    if labels.is_floating_point() or labels.min() < 0 or labels.max() > LARGEST_LABEL:
+        hint = ""
+        if tuple(labels.shape[1:]) == size:
+            hint = "; several partitions are a list, list(labels)"
+        raise ValueError(f"labels are {tuple(labels.shape)}, the maps {size}{hint}")
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(
+            f"regions are whole numbers, not {labels.dtype}; labels.long() makes them so"
+        )
+    labels = labels.long()
+    lowest, highest = (int(bound) for bound in labels.aminmax())
+    if lowest < 0 or highest > LARGEST_LABEL:
         raise ValueError(
             f"regions are whole numbers from 0 to at most {LARGEST_LABEL}, "
-            f"not {float(labels.min()):g} to {float(labels.max()):g}; "
-            "labels.unique(return_inverse=True)[1] numbers them"
+            f"not {lowest} to {highest}; labels.unique(return_inverse=True)[1] numbers them"
         )
+    return labels.flatten().cpu()

@@ -231,7 +231,8 @@ class Subset(Rule):
     rule : Rule
         The rule of all neurons.
     positions : Tensor, (k,)
-        Which of its neurons; ``neurons`` of the subset holds their numbers in the layer.
+        Which of its neurons, 0..n−1, some perhaps more than once; ``neurons`` of the subset holds
+        their numbers in the layer.
     """
 
     def __init__(self, rule: Rule, positions: Tensor):
@@ -258,11 +259,22 @@ class Subset(Rule):
         return self.rule.color_pixels(self.positions[neurons], box)
 
     def groups(self, max_size: int, subset: Tensor | None = None) -> Iterator[Tensor]:
-        renumbered = torch.full((len(self.rule.neurons),), -1)  # rule's position → ours
-        renumbered[self.positions] = torch.arange(len(self.positions))
-        chosen = self.positions if subset is None else self.positions[subset]
+        ours = torch.arange(len(self.positions)) if subset is None else subset
+        if len(ours) == 0:
+            return
+        chosen = self.positions[ours]  # the rule's numbers
+        sorted_numbers, by_number = chosen.sort(stable=True)
+        # The rule's number → where in `by_number` the next of ours stands that has this number.
+        upcoming = torch.searchsorted(sorted_numbers, torch.arange(len(self.rule.neurons)))
         for group in self.rule.groups(max_size, chosen):
-            yield renumbered[group]
+            sorted_group, order = group.sort(stable=True)
+            first_of_run = torch.searchsorted(sorted_group, sorted_group)
+            repetition = torch.arange(len(group)) - first_of_run
+            places = upcoming[sorted_group] + repetition
+            renumbered = torch.empty_like(group)
+            renumbered[order] = ours[by_number[places]]
+            upcoming.scatter_add_(0, group, torch.ones_like(group))
+            yield renumbered
 
     def release(self) -> None:
         self.rule.release()
