@@ -1,4 +1,4 @@
-"""Some of a layer's neurons: whatever is computed of them is what the whole layer's tensor gives."""
+"""Some of a layer's neurons: what is computed of them is what the rows of its tensor give."""
 
 from dataclasses import replace
 

@@ -166,9 +166,10 @@ class Layer:
             Where an output channel is missing, or a column is given one.
         """
         if isinstance(i, Neuron):
-            if i.layer != self.name:
-                raise ValueError(f"a neuron of {i.layer} is none of {self.name}")
-            i, o, sub_pixel = i.input, i.output, None
+            neuron = i
+            if neuron.layer != self.name:
+                raise ValueError(f"a neuron of {neuron.layer} is none of {self.name}")
+            i, o, sub_pixel = neuron.input, neuron.output, None
         i = self._number(i, self.c_in, "input channel")
         if self.neurons == "columns":
             if o is not None or sub_pixel is not None:
