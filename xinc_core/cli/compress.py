@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from xinc_core.util.text import tell
+
 from .parsing import Parser, add_output, check_output, whole
 
 
@@ -64,4 +66,4 @@ def run(args: argparse.Namespace) -> None:
     else:
         quality = f"{outcome['psnr_to_original']:.2f} dB to what it painted before"
     rate = f"{outcome['bits_per_pixel']:.3f} bits per pixel"
-    print(f"{out}: {outcome['bytes']:,} bytes, {rate}, {quality}")
+    tell(f"{out}: {outcome['bytes']:,} bytes, {rate}, {quality}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xinc_core.util.files import replace_file
+from xinc_core.util.text import tell
 
 from .parsing import Parser, size, span
 
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     NOTEBOOK.parent.mkdir(parents=True, exist_ok=True)
     notebook = nbformat.v4.new_notebook(cells=cells)
     replace_file(NOTEBOOK, lambda file: nbformat.write(notebook, file))
-    print(NOTEBOOK)
+    tell(NOTEBOOK)
     if not args.no_browser:
         os.execvp(sys.executable, [sys.executable, "-m", "jupyter", "lab", str(NOTEBOOK)])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from xinc_core.util.text import as_file_name, tell
+
 from .parsing import GOES_ON, Parser, add_output, check_output, rate, seed, size, span, whole
 
 
@@ -84,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
         device=args.device,
         **options,
     )
-    print(f"{out}: {psnr:.2f} dB after {len(history)} epochs")
+    tell(f"{out}: {psnr:.2f} dB after {len(history)} epochs")
 
 
 def _name(args: argparse.Namespace, clip: str) -> str:
@@ -92,4 +94,4 @@ def _name(args: argparse.Namespace, clip: str) -> str:
     from xinc_core.models import family
 
     frame = "" if family(args.family).for_video else f"-f{args.frame}"
-    return f"{args.family}-{clip}{frame}-s{args.seed}.safetensors"
+    return f"{args.family}-{as_file_name(clip)}{frame}-s{args.seed}.safetensors"

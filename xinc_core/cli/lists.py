@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from xinc_core.util.text import tell
+
 from .parsing import Parser
 
 
@@ -23,7 +25,7 @@ def run_models(args: argparse.Namespace) -> None:
         raise FileNotFoundError(no_data("the shipped models are"))
     for name, facts in known.items():
         where = f"frame {facts['frame']}" if "frame" in facts else "all frames"
-        print(
+        tell(
             f"{name:24} {facts['psnr']:6.2f} dB  {facts['clip']}, {where}, "
             f"seed {facts['seed']}, {facts['epochs']} epochs"
         )
@@ -34,4 +36,4 @@ def run_clips(args: argparse.Namespace) -> None:
     from xinc_core.clips import list_clips
 
     for name, text in list_clips().items():
-        print(f"{name:12} {text}")
+        tell(f"{name:12} {text}")

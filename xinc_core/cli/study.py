@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
+
+from xinc_core.util.text import tell
 
 from .parsing import GOES_ON, Parser, add_study_options, given, literal, study_options
 
@@ -106,11 +107,11 @@ def _own_study(args: argparse.Namespace) -> None:
     dry_run = options.pop("dry_run", False)
     made = plan(args.clip, args.out, notebooks=args.notebooks, **options)
     check_parameters(made.notebooks, dict(args.parameter))
-    print(described(made), file=sys.stderr)
+    tell(described(made), aside=True)
     if not dry_run:
         from xinc_core.study.series.runs import carry_out
 
-        print(carry_out(made, dict(args.parameter)))
+        tell(carry_out(made, dict(args.parameter)))
 
 
 def _shipped_study(args: argparse.Namespace) -> None:
@@ -122,9 +123,9 @@ def _shipped_study(args: argparse.Namespace) -> None:
         parameters=dict(args.parameter),
         **given(args, args.of_series),
     )
-    print(done.table)
+    tell(done.table)
     if done.comparison:
-        print(done.comparison)
+        tell(done.comparison)
         if done.comparison.tables:
             raise RuntimeError(
                 "tables differ from the committed ones: " + "; ".join(done.comparison.tables)

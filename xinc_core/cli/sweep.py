@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from xinc_core.util.text import tell
+
 from .parsing import GOES_ON, Parser, add_study_options, study_options
 
 
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         notebooks=args.notebooks,
         **study_options(args, args.of_clip),
     )
-    print(said.rstrip())
+    tell(said.rstrip())
 
 
 def run_step(args: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from xinc_core.util.files import replace_file, scratch_beside
 from xinc_core.util.progress import progress_bar
 from xinc_core.util.suggest import unknown
+from xinc_core.util.text import tell
 
 from .parsing import Parser, add_output, check_output, whole
 
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
         replace_file(out, lambda file: np.savez(file, **sums, **about))
     _, height, width = layer.shape
     megabytes = out.stat().st_size / 1e6
-    print(f"{out}: {len(layer):,} neurons, {height}×{width} pixels, {megabytes:.1f} MB")
+    tell(f"{out}: {len(layer):,} neurons, {height}×{width} pixels, {megabytes:.1f} MB")
 
 
 def _save_maps(layer: LayerMaps, out: Path, about: dict) -> None:

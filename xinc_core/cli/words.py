@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from xinc_core.util.text import tell
+
 from . import compress, explore, fit, lists, study, sweep, trace
 from .parsing import Parser
 
@@ -90,4 +92,4 @@ def parser() -> Parser:
 
 
 def _say(sentence: str) -> None:
-    print(f"xinc: {sentence}", file=sys.stderr)
+    tell(f"xinc: {sentence}", aside=True)

@@ -32,8 +32,12 @@ from .paths import (
 )
 from .progress import progress_bar
 from .suggest import unknown
+from .text import as_file_name, as_html, as_plain, tell
 
 __all__ = [
+    "as_file_name",
+    "as_html",
+    "as_plain",
     "cached_per_object",
     "checkout",
     "data_folder",
@@ -58,5 +62,6 @@ __all__ = [
     "scratch_beside",
     "shelves",
     "shipped_folder",
+    "tell",
     "unknown",
 ]

@@ -1,8 +1,9 @@
 """Text from outside, made fit for where it goes: the one place where it is escaped.
 
 Names of clips, files, data sets, categories and layers come from files and callers, and may hold
-anything. On a terminal they go through :func:`as_plain`, on a page through :func:`as_html`, into a
-file's name through :func:`as_file_name`.
+anything. To a terminal they go through :func:`tell`, onto a page through :func:`as_html`, into a
+file's name through :func:`as_file_name`; figures take them as they are (``study.figures.saving``),
+and the report's template escapes by itself.
 
 Trap: a page of Jupyter's also typesets what stands between dollar signs.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import html
 import re
+import sys
 import unicodedata
 
 from .files import digest
@@ -46,6 +48,14 @@ def as_plain(text: object, lines: bool = False, most: int | None = None) -> str:
     return shown
 
 
+def tell(text: object, aside: bool = False) -> None:
+    """Print lines to the terminal, :func:`as_plain`.
+
+    aside : to standard error, for what is said beside a command's result
+    """
+    print(as_plain(text, lines=True), file=sys.stderr if aside else sys.stdout, flush=aside)
+
+
 def _shown(character: str, kept: str) -> str:
     """A character, or its number where a terminal would obey it."""
     obeyed = unicodedata.category(character) in UNPRINTABLE or character in TURNS
@@ -55,7 +65,7 @@ def _shown(character: str, kept: str) -> str:
 
 
 def as_html(text: object) -> str:
-    """Text as HTML that shows it as it is, in an element or in a quoted attribute's place.
+    """Text as HTML that shows it as it is, in an element; not for attributes.
 
     Nothing in it is markup, and nothing is typeset as mathematics.
     """

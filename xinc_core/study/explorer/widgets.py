@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import ipywidgets
 
 from xinc_core.tracing import RULE_NAMES, RULE_ORDER
+from xinc_core.util.text import as_html
 
 WIDTH = 512  # pictures are shown at the whole multiple of their size that is nearest below this
 
@@ -28,5 +31,9 @@ def rule_buttons(rule: str) -> ipywidgets.ToggleButtons:
 
 
 def caption_html(text: str) -> str:
-    """A caption as the page's HTML: every caption of an explorer or browser passes here."""
-    return text
+    """A caption as the page's HTML: every caption of an explorer or browser passes here.
+
+    What begins a caption may stand in ``<b>…</b>``. Nothing else in it is markup: names in it come
+    from files and callers.
+    """
+    return re.sub("^&lt;b&gt;(.*?)&lt;/b&gt;", r"<b>\1</b>", as_html(text))

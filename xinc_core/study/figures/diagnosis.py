@@ -13,6 +13,7 @@ from xinc_core.clips import Clip
 from xinc_core.study.findings.diagnosis import IdleNeurons, Weaknesses, find_weaknesses
 
 from .pictures import magnitude
+from .saving import show_text_as_it_is
 from .theme import VERDICT_COLORS, set_theme
 
 
@@ -80,7 +81,7 @@ def diagnosis_figure(weaknesses: Weaknesses) -> plt.Figure:
     title = f"error of frame {weaknesses.frame}, brightest = {brightest:.2f}"
     magnitude(weaknesses.error.sqrt(), axes[1], title)
     _draw_idle(axes[2], weaknesses.idle)
-    return fig
+    return show_text_as_it_is(fig)
 
 
 def _draw_quality(ax: plt.Axes, quality: dict[int, float], frame: int) -> None:

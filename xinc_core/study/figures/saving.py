@@ -11,15 +11,20 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter, NullFormatter, ScalarFormatter
 from PIL import Image
 
 from xinc_core.util.files import replace_file
 from xinc_core.util.paths import figures
+from xinc_core.util.text import as_file_name, as_plain
 
 CHART, PHOTO = ".png", ".webp"  # the ending of a figure's file, by its kind
 WEBP_QUALITY = 95
+LONGEST_TEXT = 200  # characters of a title or a label
 PREVIEW_QUALITY = 75  # of JPEG, in which a notebook shows figures: a third of a PNG's bytes
 
 
@@ -41,16 +46,48 @@ def save(figure: plt.Figure | plt.Axes, name: str, photo: bool = True) -> plt.Fi
     Figure
         In a notebook it is also shown, at half size.
     """
-    fig = figure if isinstance(figure, plt.Figure) else figure.figure
+    fig = show_text_as_it_is(figure if isinstance(figure, plt.Figure) else figure.figure)
     drawn = _drawn(fig)
+    file = as_file_name(name)
     if photo:
-        _write_photo(drawn, figures() / f"{name}{PHOTO}")
+        _write_photo(drawn, figures() / f"{file}{PHOTO}")
     else:
-        _write_chart(drawn, fig, figures() / f"{name}{CHART}")
+        _write_chart(drawn, fig, figures() / f"{file}{CHART}")
     if in_notebook():
         _preview(drawn)
         plt.close(fig)  # or the notebook would draw it once more
     return fig
+
+
+def show_text_as_it_is(fig: plt.Figure) -> plt.Figure:
+    """Let no text of a figure be more than text: names in titles and labels come from files.
+
+    Nothing is typeset as mathematics but the numbers of logarithmic axes, control characters are
+    shown by their numbers, and a very long text is cut.
+    """
+    numbers: set[Text] = set()  # labels of ticks that are numbers
+    for ax in fig.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            numbers |= _show_ticks_as_they_are(axis)
+    for text in fig.findobj(Text):
+        if text not in numbers:
+            text.set_parse_math(False)
+            text.set_text(as_plain(text.get_text(), lines=True, most=LONGEST_TEXT))
+    return fig
+
+
+def _show_ticks_as_they_are(axis: Axis) -> set[Text]:
+    """The same for an axis whose ticks have names; for one of numbers, its labels."""
+    formatter = axis.get_major_formatter()
+    if isinstance(formatter, ScalarFormatter | LogFormatter | NullFormatter):
+        ticks = axis.get_major_ticks() + axis.get_minor_ticks()
+        return {label for tick in ticks for label in (tick.label1, tick.label2)}
+
+    def plain(value, place=None) -> str:
+        return as_plain(formatter(value, place), most=LONGEST_TEXT)
+
+    axis.set_major_formatter(plain)
+    return set()
 
 
 def saved_figures(folder: Path, pattern: str = "*") -> list[Path]:

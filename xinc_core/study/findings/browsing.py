@@ -203,7 +203,7 @@ class BrowserSpec:
         Its name in ``xc.explore(model, clip, view=title)``.
     show : callable
         ``show(opened, layer=…, frame=…, rule=…, …)`` → caption → :class:`Picture`. The captions may
-        hold ``<b>``.
+        begin with ``<b>…</b>``.
     controls : callable
         ``controls(opened)`` → the controls beside layer, frame and rule, in order.
     limits : callable

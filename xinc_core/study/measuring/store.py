@@ -20,8 +20,14 @@ import numpy as np
 from torch import Tensor
 
 from xinc_core.util.files import digest, locked, replace_file
+from xinc_core.util.text import as_file_name
 
 Found = dict[str, dict]  # layer (or case) → statistic → number or array
+
+
+def file_of(finding: str, clip: str) -> str:
+    """The name of the file that holds what is measured of a finding on a clip."""
+    return f"{finding}-{as_file_name(clip)}.json"
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Address:
     @property
     def file(self) -> str:
         """The name of the file that holds the entry."""
-        return f"{self.finding}-{self.clip}.json"
+        return file_of(self.finding, self.clip)
 
     @property
     def digest(self) -> str:
@@ -68,7 +74,7 @@ class Store:
 
     def leave_out(self, finding: str, clip: str, labels: set[str], names: Sequence[str]) -> None:
         """Drop the values of these names from what is stored under these labels."""
-        path = self.folder / f"{finding}-{clip}.json"
+        path = self.folder / file_of(finding, clip)
         if not _any_holds(self._read(path), labels, names):
             return
         with locked(self._lock):

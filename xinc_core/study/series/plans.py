@@ -6,6 +6,7 @@ The steps of a plan, with estimates of time and disk, are listed in ``steps``.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -17,6 +18,7 @@ from xinc_core.models import family as family_class
 from xinc_core.models import recipe
 from xinc_core.storage import model_name
 from xinc_core.util.checks import check_device
+from xinc_core.util.files import digest
 from xinc_core.util.suggest import unknown
 
 from .notebooks import chosen_notebooks
@@ -59,6 +61,7 @@ WOULD_ADD = (
     "(intervals become narrow enough for verdicts), measures the first seed on eight frames "
     "instead of three, and adds notebooks 10 to 12"
 )
+LONGEST_SLUG = 60  # characters of a clip's name in the names of files
 EPOCHS_OF_VIDEO = 300  # in the recipes; image networks' steps are scaled from it
 
 
@@ -141,7 +144,7 @@ class Plan:
             words += ["--notebooks", *(name[:2] for name in self.notebooks)]
         if self.device != "cpu":
             words += ["--device", self.device]
-        return " ".join(f'"{word}"' if " " in word else word for word in words)
+        return shlex.join(words)
 
 
 def plan(
@@ -288,6 +291,8 @@ def _slug(source: str) -> str:
     else:
         text = Path(source).stem
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "clip"
+    if len(name) > LONGEST_SLUG:
+        name = f"{name[:LONGEST_SLUG]}-{digest(name)[:8]}"
     return f"my-{name}" if name in list_clips() else name
 
 

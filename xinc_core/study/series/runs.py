@@ -7,7 +7,6 @@ from its last unit, a notebook from its beginning. Every file appears whole or n
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from xinc_core.storage import fit_and_save, load_model, read_header
 from xinc_core.study.answers.table import join_findings
 from xinc_core.tracing import RULE_ORDER, trace
 from xinc_core.util.files import digest, replace_file
+from xinc_core.util.text import tell
 
 from . import folder
 from .executing import execute_for
@@ -60,7 +60,7 @@ def carry_out(plan: Plan, parameters: dict | None = None, progress: bool = True)
             note, took = work.do(step)
             if progress:
                 line = f"[{number:2}/{len(steps)}] {step.label}{note} ({took:.0f} s)"
-                print(line, file=sys.stderr, flush=True)
+                tell(line, aside=True)
     return plan.out / "report.html"
 
 

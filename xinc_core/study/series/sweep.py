@@ -31,6 +31,7 @@ from xinc_core.clips import list_clips, video_of
 from xinc_core.util.files import held_alone, replace_file
 from xinc_core.util.paths import import_folder, notebooks_folder
 from xinc_core.util.suggest import unknown
+from xinc_core.util.text import tell
 
 from .folder import at_work
 from .plans import Plan, plan
@@ -111,7 +112,7 @@ def sweep(
     refusal = f"another sweep is at work in {str(out)!r}; wait for it, or name another --out"
     with held_alone(out / ".lock", refusal) as lock:
         _write(out / HELD, workflow(plans, held))
-        print(described(plans, cores), file=sys.stderr, flush=True)
+        tell(described(plans, cores), aside=True)
         snakemake = _Snakemake(out, words, lock)
         code = snakemake.run(out / HELD)
         if code:

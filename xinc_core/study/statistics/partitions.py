@@ -21,6 +21,7 @@ from torch import Tensor
 from xinc_core.clips import Clip
 from xinc_core.util.files import locked, replace_file
 from xinc_core.util.paths import results
+from xinc_core.util.text import as_file_name
 
 # Names of the partitions.
 INSTANCES = "instances"
@@ -131,7 +132,7 @@ def clusters(clip: Clip, folder: Path | None = None) -> tuple[Partition, ...]:
     folder : by default that of stored measurements.
     """
     folder = results() if folder is None else folder
-    path = folder / f"partitions-{clip.name}.npz"
+    path = folder / f"partitions-{as_file_name(clip.name)}.npz"
     key = f"{clip.checksum} {CLUSTERS_VERSION}"
     stored = _stored_clusters(path, key)
     if stored:

@@ -12,6 +12,7 @@ from xinc_core.storage import model_name, read_header
 from xinc_core.study import figures
 from xinc_core.study.series.plans import PROFILES
 from xinc_core.util.files import hash_file, replace_file
+from xinc_core.util.text import as_plain
 
 from . import pictures, words
 from .player import shows
@@ -69,7 +70,9 @@ def write_report(run: str | Path) -> Path:
         w=words,
     )
     out = run / "report.html"
-    replace_file(out, lambda file: file.write_text(page, encoding="utf-8"))
+    # Halves of characters, as in file names of another encoding, have no UTF-8.
+    data = page.encode("utf-8", "backslashreplace")
+    replace_file(out, lambda file: file.write_bytes(data))
     return out
 
 
@@ -203,5 +206,15 @@ def _text(name: str) -> str:
 def _template():
     from jinja2 import Environment
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_plain
+    )
     return environment.from_string(_text("page.html"))
+
+
+def _plain(value):
+    """A value that the template shows: text without control characters; autoescape does the rest.
+
+    What is marked as HTML is the template's own.
+    """
+    return as_plain(value) if type(value) is str else value
