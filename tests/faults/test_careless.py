@@ -57,7 +57,7 @@ LINES = {
     "trace broken.xinc": "'broken.xinc' cannot be read as a compressed model",
     "trace ffn-cat -o text.txt/maps.npz": "text.txt",
     "study film.mp4 --out text.txt": "'text.txt' is a file; the study goes into a folder",
-    "study film.mp4 --masks nowhere": "there is no file or folder 'nowhere'",
+    "study film.mp4 --masks nowhere": "there are no masks at 'nowhere'",
     "step . fit a b": "holds no sweep; xinc sweep begins one",
     # words
     "": "name a command: study, sweep, ",

@@ -202,7 +202,7 @@ def plan(
             f"{str(out)!r} is a file; the study goes into a folder: name another --out"
         )
     if masks and not Path(masks).exists():
-        raise FileNotFoundError(f"there is no file or folder {masks!r} to take masks from")
+        raise FileNotFoundError(f"there are no masks at {masks!r}")
     check_device(device)
     taken = frames or _spread(source, chosen)
     n = _count(source, taken)
