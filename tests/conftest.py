@@ -37,6 +37,19 @@ def folder_of(variable: str, unseen: str) -> Path:
     return Path(folder)
 
 
+def pytest_addoption(parser) -> None:
+    """``--clip city``: what is tried on a real clip is tried on this one."""
+    parser.addoption("--clip", help="a clip's name, instead of box and courtyard")
+
+
+def pytest_generate_tests(metafunc) -> None:
+    """Laws that need a real picture hold on any: two by default, of which one has clear terms."""
+    if "real_clip" in metafunc.fixturenames:
+        named = metafunc.config.getoption("--clip")
+        names = [named] if named else ["box", "courtyard"]
+        metafunc.parametrize("real_clip", names, scope="module")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """What a test and its fixtures draw by lot does not depend on which tests ran before."""

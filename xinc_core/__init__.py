@@ -7,12 +7,12 @@ clip → model → canvas = trace(model, frame, rule) → finding → answer ove
 >>> import xinc_core as xc
 
 **A clip** is frames, (T, 3, H, W) in [0, 1], and what is known of them. ``list_clips`` names those
-that ship; ``load_clip`` reads one of them, a video, an image or a folder of frames, into a
-``Clip``. ``load_masks`` adds masks from a folder; ``load_cityscapes_vps`` and ``load_vipseg`` read
-the paper's data sets.
+that ship and those that are fetched on their first use; ``load_clip`` reads one of them, a video,
+an image or a folder of frames, into a ``Clip``. ``load_masks`` adds masks from a folder;
+``load_cityscapes_vps`` and ``load_vipseg`` read the paper's data sets.
 
->>> sorted(xc.list_clips())
-['astronaut', 'bunny', 'cat', 'courtyard', 'shapes']
+>>> xc.list_clips()["cars"]
+'40 frames: two cars cross a car park, seen from above (fetched on its first use)'
 >>> clip = xc.load_clip("shapes", stop=4)
 >>> clip
 Clip 'shapes': 4 frames of 128×256 pixels, 10 frames/s, 5 segments

@@ -23,14 +23,14 @@ from xinc_core.study.statistics.scene import Scene, audited_pixels
 
 @pytest.fixture(scope="module")
 def ffn():
-    return xc.load_model("ffn-courtyard")
+    return xc.load_model("ffn-cat")
 
 
 def view(model, rule, name, frame=0):
     canvas = xc.trace(model, frame, rule)
     truths = (canvas.with_rule("ablation", b)[name] for b in ("zero", "mean"))
     return View(
-        (canvas[name], *truths), (canvas.image,) * 3, Scene(xc.load_clip("courtyard")), canvas.frame
+        (canvas[name], *truths), (canvas.image,) * 3, Scene(xc.load_clip("cat")), canvas.frame
     )
 
 
@@ -51,12 +51,12 @@ def test_agreement_is_spearmans_over_pixels_and_over_totals(ffn, rule):
 
 @pytest.mark.parametrize("layer", ["layer1", "layer2"])
 def test_a_sample_of_an_image_networks_pixels_says_what_all_say(ffn, layer, tmp_path):
-    unit = Unit("courtyard", "ffn", 1, "first_order", "trained", 0)
+    unit = Unit("cat", "ffn", 1, "first_order", "trained", 0)
     canvases = canvases_of(Session(tmp_path), faithfulness.FINDING, unit)
     assert [canvas.image.shape for canvas in canvases] == [(3, 1, 8192)] * 3
 
     layers = tuple(canvas[layer] for canvas in canvases)
-    few = faithfulness.measure(View(layers, (), Scene(xc.load_clip("courtyard")), 0))
+    few = faithfulness.measure(View(layers, (), Scene(xc.load_clip("cat")), 0))
     whole = faithfulness.measure(view(ffn, "first_order", layer))
     assert few["pixels_zero"] == pytest.approx(whole["pixels_zero"], abs=1e-4)  # the same pixels
     for name in ("totals_zero", "totals_mean", "pixels_mean"):
@@ -107,7 +107,7 @@ def test_deleting_in_the_order_of_ablation_is_optimal_in_a_linear_layer_without_
 
 def test_the_papers_maps_do_not_notice_shuffled_weights_and_first_order_maps_do(ffn):
     before = {k: v.clone() for k, v in ffn.state_dict().items()}
-    scene = Scene(xc.load_clip("courtyard"))
+    scene = Scene(xc.load_clip("cat"))
     paper, first = (
         faithfulness.after_shuffling(NetworkView(ffn, scene, rule, 1, 0))
         for rule in ("paper", "first_order")
@@ -137,7 +137,7 @@ def test_captums_gradient_times_activation_is_the_first_order_rule(ffn, number):
         got = method.attribute(code, target=channel, attribute_to_layer_input=True)
         if isinstance(got, tuple):
             got = got[0]
-        got = got[0].T.detach().unflatten(1, (128, 256))  # (1, HW, n) → (n, H, W)
+        got = got[0].T.detach().unflatten(1, model.config.size)  # (1, HW, n) → (n, H, W)
         for neuron, colors in ours.items():
             close(got[neuron], colors[channel], 1e-9)
 

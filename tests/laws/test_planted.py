@@ -55,7 +55,7 @@ def test_the_calibration_comes_out_right(finding, claim, session):
     needed = [finding]
     if finding.name == "selectivity":
         needed.append(finding_of("twin"))
-    clip = xc.load_clip("courtyard" if finding.name == "motion" else "shapes")
+    clip = xc.load_clip("box" if finding.name == "motion" else "shapes")
     table = session.measure(needed, clip, [], [], [], progress=False)
     trials = verdicts.calibrated(table, claim)
     assert trials.expected.any() and not trials.expected.all(), "a positive and a negative"
@@ -206,8 +206,8 @@ def test_a_video_too_short_to_follow_anything_is_still_asked_about_objects(sessi
 
 
 @pytest.fixture(scope="module")
-def real(session):
-    return session.scene(xc.load_clip("courtyard"))
+def real(session, real_clip):
+    return session.scene(xc.load_clip(real_clip))
 
 
 @pytest.mark.parametrize("rule", ["paper", "first_order"])
@@ -269,7 +269,7 @@ def test_fluctuation_is_the_literal_sum(scene):
     a, b = (torch.randn(9, 16, 32) for _ in range(2))
     got = motion.fluctuation(planted(a), planted(b))
     assert torch.allclose(got.float(), (b.abs() - a.abs()).abs().sum(0), atol=1e-5)
-    model = xc.load_model("nerv-courtyard")
+    model = xc.load_model("nerv-shapes")
     before, now = (xc.trace(model, t)["head"] for t in (4, 5))
     want = (now.tensor().abs() - before.tensor().abs()).abs().sum(0)
     assert torch.allclose(motion.fluctuation(before, now).float(), want, rtol=1e-4, atol=1e-6)

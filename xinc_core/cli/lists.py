@@ -1,18 +1,30 @@
-"""``xinc models`` and ``xinc clips``: what ships with the study."""
+"""``xinc models`` and ``xinc clips``: what ships with the study, and what can be fetched."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from xinc_core.util.text import tell
 
 from .parsing import Parser
 
+if TYPE_CHECKING:
+    from xinc_core.clips.registry import Known
+
 
 def add(top: Parser) -> None:
     """Add both subcommands."""
     top.command("models", run_models, "list the shipped models", "xinc models")
-    top.command("clips", run_clips, "list the shipped clips", "xinc clips")
+    clips = top.command(
+        "clips",
+        run_clips,
+        "list the clips that are known by a name, or fetch some",
+        "xinc clips --fetch cars dog",
+        "A clip that is not shipped is fetched on its first use too. XINC_CACHE names the folder "
+        "that keeps what was fetched; XINC_CLIPS one that is looked into before.",
+    )
+    clips.add_argument("--fetch", nargs="+", metavar="NAME", help="fetch these clips, or all")
 
 
 def run_models(args: argparse.Namespace) -> None:
@@ -32,8 +44,65 @@ def run_models(args: argparse.Namespace) -> None:
 
 
 def run_clips(args: argparse.Namespace) -> None:
-    """List the shipped clips."""
-    from xinc_core.clips import list_clips
+    """List the clips that are known by a name, or fetch those that are asked for."""
+    if args.fetch:
+        _fetch(args.fetch)
+        return
+    from xinc_core.clips.registry import known_clips
 
-    for name, text in list_clips().items():
-        tell(f"{name:12} {text}")
+    missing = []
+    for clip in known_clips().values():
+        where = _where(clip)
+        if where.startswith("to fetch"):
+            missing.append(clip)
+        kind = "photograph" if clip.frames == 1 else f"{clip.frames} frames"
+        tell(f"{clip.name:12}  {kind:10}  {where:16}  {clip.shows} ({clip.licence})")
+    if missing:
+        n_bytes = sum(clip.video.bytes for clip in missing)
+        tell(
+            f"{len(missing)} clips can be fetched, {megabytes(n_bytes)} in all: "
+            "xinc clips --fetch all, or their names"
+        )
+
+
+def _where(clip: Known) -> str:
+    """Where a clip's frames come from, in two or three words."""
+    from xinc_core.clips.fetching import place_of
+    from xinc_core.util.paths import shipped_folder
+
+    if clip.name == "shapes":
+        return "drawn by code"
+    if clip.is_fetched:
+        return "here" if place_of(clip.video) else f"to fetch, {megabytes(clip.video.bytes)}"
+    clips = shipped_folder("clips")
+    return "shipped" if clips and (clips / clip.name).is_dir() else "not here"
+
+
+def _fetch(names: list[str]) -> None:
+    """Fetch the videos of these clips, or of all that are fetched, one after the other."""
+    from xinc_core.clips.fetching import video_file
+    from xinc_core.clips.registry import known_clips
+    from xinc_core.util.paths import no_data
+    from xinc_core.util.suggest import unknown
+
+    known = known_clips()
+    fetched = [name for name, clip in known.items() if clip.is_fetched]
+    if not fetched:
+        raise FileNotFoundError(no_data("the table of clips is"))
+    chosen = fetched if names == ["all"] else names
+    for name in chosen:
+        if name not in known:
+            raise ValueError(unknown("clip", name, ["all", *fetched]))
+    for name in chosen:
+        clip = known[name]
+        if not clip.is_fetched:
+            tell(f"{name:12}  is not fetched: it comes with the project")
+            continue
+        path = video_file(clip.video)
+        tell(f"{name:12}  {megabytes(clip.video.bytes)}  {path}")
+        tell(f"{'':12}  {clip.credit}; {clip.licence}")
+
+
+def megabytes(n_bytes: int) -> str:
+    """A size as it is said: 2.8 MB."""
+    return f"{n_bytes / 1e6:.1f} MB"

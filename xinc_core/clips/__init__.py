@@ -1,7 +1,8 @@
 """Clips: frames, and what is known about them.
 
 What lives here: reading videos, pictures, folders and masks, how a frame is cut and resized, the
-data sets, the drawn scene. What does not: networks, and anything that is computed from frames.
+clips that are known by a name and the fetching of their files, the data sets, the drawn scene.
+What does not: networks, and anything that is computed from frames.
 
 Each name is imported when it is first asked for: listing clips loads no torch.
 """
@@ -26,9 +27,11 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors; a test holds
     from .loading import load_clip as load_clip
     from .masks import load_masks as load_masks
     from .registry import CLIP_FILE as CLIP_FILE
+    from .registry import known_clips as known_clips
     from .registry import list_clips as list_clips
     from .saved import read_clip_header as read_clip_header
     from .saved import save_clip as save_clip
+    from .sources import clip_name as clip_name
     from .sources import count_frames as count_frames
 
 PLACES = {
@@ -36,9 +39,11 @@ PLACES = {
     "Clip": "clip",
     "Segment": "clip",
     "Taken": "clip",
+    "clip_name": "sources",
     "count_frames": "sources",
     "frames_of": "datasets",
     "list_cityscapes_vps": "datasets",
+    "known_clips": "registry",
     "list_clips": "registry",
     "list_vipseg": "datasets",
     "load_cityscapes_vps": "datasets",

@@ -45,7 +45,7 @@ from .masks import (
     read_table,
     with_labels,
 )
-from .registry import list_clips
+from .registry import known_clips
 from .sources import count_frames, read_ids, read_image
 
 PAPER_SIZE: Size = (128, 256)
@@ -370,7 +370,10 @@ def frames_of(source: str) -> tuple[int, float]:
     """How many frames ``open_clip`` would read, and frames per second; nothing is decoded."""
     of_dataset = video_of(source)
     if of_dataset is None:
-        if source in list_clips():
+        known = known_clips().get(source)
+        if known is not None and known.video is not None:  # the table says it; nothing is fetched
+            return known.video.frames, known.video.fps
+        if known is not None:
             clip = load_clip(source)
             return len(clip), clip.fps
         return count_frames(source)

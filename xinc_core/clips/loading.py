@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
+from xinc_core.util.paths import no_data
+
+from .catalogue import Video, photographs
 from .clip import Clip, Taken, as_tensor
+from .fetching import video_file
 from .geometry import MOST_BYTES, Fit, Size, size_text
-from .registry import CLIP_FILE, find_clip, list_clips
+from .registry import CLIP_FILE, find_clip, known_clips
 from .saved import read_saved
-from .shipped import shipped_clip
-from .sources import image_files, pictures
+from .shipped import shipped_clip, with_shipped_masks
+from .sources import clip_name, image_files, pictures
 
 BYTES_PER_PIXEL = 3 * 4  # three channels of float32
 
@@ -31,7 +36,10 @@ def load_clip(
     Parameters
     ----------
     source : str or Path
-        The name of a shipped clip or of one in the run's folder, or a path.
+        The name of a clip of ``list_clips`` or of one in the run's folder, or a path. A clip that
+        is not shipped is fetched on its first use and kept in a cache; ``XINC_CLIPS`` names a
+        folder that is looked into before. A name goes before a file or folder of that name here:
+        write ``"./dog"`` for the latter.
     start, stop, step : int
         Which frames to keep, as in ``frames[start:stop:step]``; only these are converted and held.
     size : (H, W), optional
@@ -48,9 +56,10 @@ def load_clip(
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    OSError, ValueError
         With one sentence that says what was found and what is expected. A video that breaks off is
-        refused unless ``stop`` lies before the break; the sentence says where that is.
+        refused unless ``stop`` lies before the break; the sentence says where that is. A clip that
+        cannot be fetched says why.
 
     Examples
     --------
@@ -96,13 +105,30 @@ def range_text(keep: slice) -> str:
 
 
 def _of_fixed_size(source: str | Path) -> Clip | None:
-    """A clip that is shipped, or was written by ``save_clip``; None for anything else."""
-    if str(source) in list_clips():
-        return shipped_clip(str(source))
+    """A clip that is known by its name, or was written by ``save_clip``; None for anything else."""
+    known = known_clips().get(str(source))
+    if known is not None and known.is_fetched:
+        return registered_clip(known.video)
+    if known is not None:
+        return shipped_clip(known.name)
     path = find_clip(str(source)) or Path(source)
     if path.suffix == CLIP_FILE and path.is_file():
         return read_saved(path)
     return None
+
+
+def registered_clip(video: Video, progress: bool = True) -> Clip:
+    """A registered clip, cut from its video (METHOD 5), with its masks.
+
+    Parameters
+    ----------
+    video : Video
+    progress : bool
+        Show a bar where the file has to be fetched.
+    """
+    path = video_file(video, progress)
+    clip = _from_outside(path, video.keep, None, None, MOST_BYTES)
+    return with_shipped_masks(replace(clip, name=video.name))
 
 
 def _from_outside(
@@ -110,9 +136,7 @@ def _from_outside(
 ) -> Clip:
     """A clip from a video, an image or a folder of frames."""
     if not path.exists():
-        raise FileNotFoundError(
-            f"no clip {str(path)!r}: neither a file or folder nor one of {', '.join(list_clips())}"
-        )
+        raise FileNotFoundError(_no_clip(path))
     images, fps = pictures(path, keep)
     frames = _Frames(path, size, crop, most_bytes)
     for image in images:
@@ -125,7 +149,18 @@ def _from_outside(
     if path.is_dir():
         names = tuple(file.stem for file in image_files(path)[keep])
     taken = Taken(path, indices, names, frames.fit)
-    return Clip(path.stem, as_tensor(frames.arrays), fps / keep.step, taken=taken)
+    return Clip(clip_name(path), as_tensor(frames.arrays), fps / keep.step, taken=taken)
+
+
+def _no_clip(path: Path) -> str:
+    """The sentence for a source that does not exist."""
+    name = str(path)
+    if not photographs():
+        return no_data(f"{name!r} is no file or folder, and the clips known by name are")
+    known = list(known_clips())
+    nearest = get_close_matches(name, known, 1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else "`xinc clips` lists them"
+    return f"no clip {name!r}: neither a file or folder nor one of the {len(known)} clips; {hint}"
 
 
 @dataclass

@@ -10,8 +10,10 @@ import torch
 
 from xinc_core.util.paths import no_data, shipped_folder
 
+from .catalogue import videos
 from .clip import Clip, Segment, as_tensor
 from .drawn import draw_shapes
+from .masks import VOID, load_masks, with_labels
 from .sources import pictures, read_ids, read_image
 
 BUNNY_FPS = 6.0  # every fourth frame of 24 frames/s
@@ -38,9 +40,38 @@ def shipped_clip(name: str) -> Clip:
     if name == "courtyard":
         return _courtyard(folder)
     images, fps = pictures(folder, slice(None))
+    registered = videos()
     if name == "bunny":
         fps = BUNNY_FPS
+    elif name in registered:
+        fps = registered[name].fps
     return Clip(name, as_tensor(images), fps)
+
+
+def with_shipped_masks(clip: Clip) -> Clip:
+    """A registered clip with the masks that were made for it, where there are any.
+
+    They are cut like its frames. ``segments.json`` says what each number is, and from which frame
+    on one is left out because its outline is not good enough.
+
+    Parameters
+    ----------
+    clip : Clip
+        Whole, as ``data/videos.json`` cuts it.
+    """
+    folder = shipped_folder("masks")
+    if folder is None or not (folder / clip.name).is_dir():
+        return clip
+    table = json.loads((folder / "segments.json").read_text(encoding="utf-8"))
+    labels = load_masks(folder / clip.name, clip).labels.clone()  # (T, H, W)
+    segments = {}
+    for number, facts in table[clip.name].items():
+        ident = int(number)
+        segments[ident] = Segment(ident, facts["name"], facts["category"], is_thing=True)
+        if "until" in facts:
+            left_out = labels[facts["until"] :]
+            left_out[left_out == ident] = VOID
+    return with_labels(clip, labels.numpy(), segments)
 
 
 def _shapes() -> Clip:

@@ -7,7 +7,11 @@ Every place is looked up when it is asked for, because environment variables dec
 ``XINC_RUN``       the folder of a study on a clip of one's own
 ``XINC_RESULTS``   the folder of stored measurements, where it is another one
 ``XINC_FIGURES``   the folder of figures and tables, where it is another one
+``XINC_CLIPS``     a folder of videos, looked into before any is fetched
+``XINC_CACHE``     the folder that keeps what was fetched, where it is another one
 =================  ====================================================================
+
+``XINC_CLIPS_URL`` is no place here but the address of a mirror: videos are fetched from there.
 
 Without ``XINC_DATA`` the data are those of the checkout that the package is imported from. A
 package that was installed by itself has no checkout, and so no shipped data. It keeps what it
@@ -127,6 +131,19 @@ def _made(variable: str, name: str, usual: Path) -> Path:
         folder = (run_folder() or usual) / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def cache_folder() -> Path:
+    """The folder that keeps what was fetched: ``XINC_CACHE``, else the user's usual one.
+
+    It is not made here, and never lies beside the package's code.
+    """
+    named = os.environ.get("XINC_CACHE")
+    if named:
+        return Path(named)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("xinc")
 
 
 def shelves(kind: str) -> list[Path]:

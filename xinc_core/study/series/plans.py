@@ -13,7 +13,7 @@ from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
-from xinc_core.clips import frames_of, list_clips, video_of
+from xinc_core.clips import clip_name, frames_of, list_clips, video_of
 from xinc_core.models import family as family_class
 from xinc_core.models import recipe
 from xinc_core.storage import model_name
@@ -289,7 +289,7 @@ def _slug(source: str) -> str:
         kind, _, video = dataset
         text = f"{kind.partition('-')[0]}-{video}"
     else:
-        text = Path(source).stem
+        text = clip_name(Path(source))
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "clip"
     if len(name) > LONGEST_SLUG:
         name = f"{name[:LONGEST_SLUG]}-{digest(name)[:8]}"
