@@ -17,7 +17,7 @@ from PIL import Image
 
 import xinc_core as xc
 from xinc_core.cli import words as cli
-from xinc_core.clips import count_frames
+from xinc_core.clips import count_frames, save_clip
 from xinc_core.clips.geometry import Fit
 from xinc_core.models import NeRV
 
@@ -362,7 +362,10 @@ def files(tmp_path_factory):
     doctored(at / "nan.safetensors", lambda t: t["head.bias"].fill_(float("nan")))
     doctored(at / "shape.safetensors", lambda t: t.update({"head.bias": torch.zeros(4)}))
     (at / "noise.safetensors").write_bytes(b"noise" * 50)
-    (at / "junk.xinc").write_bytes(b"noise" * 50)
+    (at / "junk.xinc").write_bytes(b"\0noise" * 50)
+    (at / "words.safetensors").write_text("not a model")
+    (at / "posing.xinc").write_bytes(data)
+    save_clip(xc.Clip("clip", torch.zeros(1, 3, 16, 16)), at / "clip.safetensors")
     xc.compress(model, at / "small.xinc")
     (at / "cut.xinc").write_bytes((at / "small.xinc").read_bytes()[:-20])
     torch.save({"state_dict": state}, at / "nerv.pth")
@@ -478,6 +481,24 @@ REFUSED = [
     ),
     ("numbers that are none", "compress nan.safetensors", "not finite, in 'head.bias'"),
     ("the authors' file, of unknown size", "compress nerv.pth", "carries no picture size"),
+    ("a video for a model", "compress film.mp4", "'film.mp4' is a video, not a model"),
+    ("a picture for a model", "compress whole.png", "'whole.png' is a picture, not a model"),
+    ("a text for a model", "compress text.txt", "'text.txt' is a text, not a model"),
+    ("an empty file for a model", "compress empty.mp4", "is an empty file, not a model"),
+    (
+        "a crafted pickle, of unknown size",
+        dict(load_model="evil.pth"),
+        "asks for code that weights do not need",
+    ),
+    (
+        "an old crafted pickle, of unknown size",
+        dict(load_model="evil-old.pth"),
+        "it is a pickle, which can run code when it is opened, and was not opened",
+    ),
+    ("a text that says it is a model", "compress words.safetensors", "(it is a text)"),
+    ("a video that says it is a model", "compress posing.xinc -o x.xinc", "it is a video"),
+    ("a clip for a model", "compress clip.safetensors", "is a clip that save_clip wrote"),
+    ("a model for a clip", "fit nerv.safetensors", "it is a .safetensors file"),
     (
         "another architecture",
         dict(load_model="other.pth", size=(48, 64), n_frames=6),

@@ -128,7 +128,8 @@ def majority(ids: np.ndarray, size: Size) -> np.ndarray:
 
 def distinct(ids: np.ndarray) -> np.ndarray:
     """The different ids in an array of whole numbers, rising; counting is faster than sorting."""
-    if ids.size and ids.min() >= 0 and ids.max() < COUNTED:
+    countable = ids.size and np.can_cast(ids.dtype, np.intp)
+    if countable and ids.min() >= 0 and ids.max() < COUNTED:
         return np.flatnonzero(np.bincount(ids.ravel()))
     return np.unique(ids)
 

@@ -18,6 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from xinc_core.util.tensor_files import UNREADABLE, brief, is_count, one_line
+from xinc_core.util.text import as_plain
+
 from .clip import Clip, Segment
 from .geometry import Fit, Size, distinct, size_text
 from .sources import by_number, count_frames, image_files, read_ids
@@ -140,9 +143,10 @@ def read_table(path: Path, *keys: str) -> dict:
                 raise KeyError(key)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no table {str(path)!r}") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ValueError(
-            f"{str(path)!r} cannot be read as a panoptic table with {', '.join(keys)}: {error}"
+            f"{str(path)!r} cannot be read as a panoptic table with {', '.join(keys)}: "
+            f"{one_line(error)}"
         ) from None
     return table
 
@@ -157,13 +161,22 @@ def read_categories(table: dict, path: Path) -> Categories:
     categories = {}
     try:
         for entry in table["categories"]:
-            category = Category(str(entry["name"]), bool(entry["isthing"]))
-            categories[int(entry["id"])] = category
-    except (KeyError, TypeError, ValueError) as error:
+            name, is_thing = entry["name"], entry["isthing"]
+            if not isinstance(name, str) or is_thing not in (0, 1):
+                raise ValueError(brief(entry))
+            categories[_number(entry["id"])] = Category(name, bool(is_thing))
+    except UNREADABLE as error:
         raise ValueError(
-            f"{str(path)!r} has a category without id, name or isthing: {error}"
+            f"{str(path)!r} has a category without id, name or isthing: {one_line(error)}"
         ) from None
     return categories
+
+
+def _number(ident) -> int:
+    """An id of a table: a whole number, 0 or more."""
+    if not is_count(ident):
+        raise ValueError(f"{brief(ident)} is no id")
+    return ident
 
 
 def check_listed(ids: np.ndarray, infos: list[dict], file: Path) -> None:
@@ -174,9 +187,11 @@ def check_listed(ids: np.ndarray, infos: list[dict], file: Path) -> None:
     ValueError
     """
     try:
-        listed = {info["id"] for info in infos}
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"the table's segments of {str(file)!r} have no id: {error}") from None
+        listed = {_number(info["id"]) for info in infos}
+    except UNREADABLE as error:
+        raise ValueError(
+            f"the table's segments of {str(file)!r} have no id: {one_line(error)}"
+        ) from None
     unknown = set(distinct(ids).tolist()) - {VOID} - listed
     if unknown:
         raise ValueError(
@@ -207,8 +222,8 @@ def name_segments(
                 segments[ident] = _new_segment(ident, category, is_crowd, count)
             elif before.category != category.name:
                 raise ValueError(
-                    f"in {where}, segment {ident} is a {before.category} in one frame "
-                    f"and a {category.name} in another; "
+                    f"in {where}, segment {ident} is a {as_plain(before.category, most=60)} "
+                    f"in one frame and a {as_plain(category.name, most=60)} in another; "
                     "a segment keeps its id and its category through the clip"
                 )
     return segments
@@ -217,11 +232,12 @@ def name_segments(
 def _described(info: dict, categories: Categories, where: str) -> tuple[int, Category, bool]:
     """Id, category and whether it is a crowd, of one entry of ``segments_info``."""
     try:
-        ident, number = int(info["id"]), int(info["category_id"])
+        ident, number = _number(info["id"]), _number(info["category_id"])
         return ident, categories[number], bool(info.get("iscrowd", 0))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
-            f"{where} has a segment without id, or of a category that it does not list: {error}"
+            f"{where} has a segment without id, or of a category that it does not list: "
+            f"{one_line(error)}"
         ) from None
 
 
@@ -304,8 +320,10 @@ def _listed_masks(folder: Path, table: Path) -> MaskFiles:
             key = frame or file.stem
             files[key] = _first_that_holds(places, file.name)
             infos[key] = list(segments_info)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{str(table)!r} is not in COCO's panoptic format: {error}") from None
+    except UNREADABLE as error:
+        raise ValueError(
+            f"{str(table)!r} is not in COCO's panoptic format: {one_line(error)}"
+        ) from None
     return MaskFiles(files, infos, read_categories(content, table), repr(str(table)))
 
 

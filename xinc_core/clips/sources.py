@@ -11,6 +11,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,10 @@ from .videos import VIDEOS, count, decode
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 STILLS_FPS = 25.0  # frames/s of images, which have none
 RGB_ID = np.array([1, 256, 65536])  # id = R + 256·G + 65536·B, as in COCO's panoptic format
+FEW_BITS = ("1", "L", "P")  # kinds of pixels of which one may take a single bit
+# How many bytes of pixels a byte of a file may stand for, at most, by the way it is packed
+MOST_UNFOLDED = {"PNG": 1_040, "BMP": 260, "GIF": 3_000, "WEBP": inf}
+USUALLY_UNFOLDED = 20_000
 # Names of folders that say nothing of what is in them: a clip is named by the folder around them.
 NAMELESS = {"frames", "images", "imgs", "pictures", "rgb", "png", "jpg", "jpeg", "jpegimages"}
 TRANSPARENT_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -150,13 +155,12 @@ def read_ids(file: Path) -> np.ndarray:
         values = values[..., :3].astype(np.int64) @ RGB_ID  # (H, W)
     elif values.ndim == 3:
         values = values[..., 0]  # grey and opacity
-    ids = values.astype(np.int64)
-    n_ids = len(distinct(ids))
-    if ids.min() < 0 or n_ids > MOST_LABELS:
+    n_ids = len(distinct(values))
+    if values.min() < 0 or n_ids > MOST_LABELS:
         raise ValueError(
             f"{str(file)!r} holds {n_ids:,} different ids, so it is a picture, not a mask"
         )
-    return ids
+    return values.astype(np.int64)
 
 
 def _opened(file: Path, use: Callable):
@@ -169,6 +173,7 @@ def _opened(file: Path, use: Callable):
             with Image.open(file) as image:
                 height, width = image.height, image.width
                 if height * width <= MOST_PIXELS:
+                    _check_bytes(image, file)
                     image.load()
                     return use(image)
     except Exception as error:  # noqa: BLE001 - decoders raise many kinds; the file is unusable
@@ -179,6 +184,16 @@ def _opened(file: Path, use: Callable):
         f"{str(file)!r} has {height}×{width} pixels; "
         f"at most {MOST_PIXELS // 10**6} million are read: make it smaller first"
     )
+
+
+def _check_bytes(image, file: Path) -> None:
+    """Refuse a picture of more pixels than its file can hold, before there is room for them."""
+    bits = 1 if image.mode in FEW_BITS else 8 * len(image.getbands())
+    n_bytes = image.height * image.width * bits / 8
+    if n_bytes > MOST_UNFOLDED.get(image.format, USUALLY_UNFOLDED) * file.stat().st_size:
+        raise ValueError(
+            f"it claims {image.height}×{image.width} pixels, more than its bytes can hold"
+        )
 
 
 def _reason(error: Exception, file: Path) -> str:

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from .layers import Layer, identity, run
 from .parts import Recipe, narrowing, widest
 
+MOST_LEVELS = 400  # of the encoding: above, π·1.25^levels is beyond float32
+
 
 @dataclass(frozen=True)
 class NeRVConfig:
@@ -66,6 +68,8 @@ class NeRVConfig:
             )
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel sizes are odd, not {self.kernel}")
+        if self.levels > MOST_LEVELS:
+            raise ValueError(f"an encoding has at most {MOST_LEVELS} levels, not {self.levels:,}")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -169,6 +173,10 @@ class NeRV(nn.Module):
         """The parameters again: for ``expand`` the smallest weights that give the table."""
         if "table" not in tensors:
             return tensors
+        wanted = (config.n_frames, config.channels[0] * prod(config.grid))
+        if tuple(tensors["table"].shape) != wanted or config.n_frames >= 2 * config.levels:
+            found = tuple(tensors["table"].shape)
+            raise ValueError(f"its table of frames is {found}, where {wanted} is wanted")
         table = tensors["table"].double()  # (T, c·h·w)
         encoded = _all_encoded(config).flatten(1).double()  # (T, 2·levels)
         weight = (torch.linalg.pinv(encoded) @ table).T.float()  # (c·h·w, 2·levels)

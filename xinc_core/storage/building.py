@@ -1,19 +1,36 @@
-"""Networks from descriptions that may be anything: every number is checked before it is used."""
+"""Networks from descriptions that may be anything: every number is checked before it is used.
+
+A description is built first without memory (on torch's meta device), by a count that stops as soon
+as there is more than the file can hold; the shapes are compared; then it is built.
+"""
 
 from __future__ import annotations
 
-from dataclasses import fields
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from math import isfinite, prod
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_modules
 
 from xinc_core.clips.geometry import MOST_PIXELS, size_text
+from xinc_core.util.tensor_files import brief
 
 # Of a network in a file; a header that claims more is refused before any is allocated.
 MOST_WEIGHTS = 10**8
 LARGEST_COUNT = 2**31 - 1
+LARGEST_FLOAT = 3e38  # float32's
+LONGEST_TUPLE = 64  # entries of a configuration's tuple: layers, strides
+# How much more than its file holds a description may ask for and still be built without memory, so
+# that the sentence can say which tensors are missing.
+SLACK = 10**6  # weights, and for each thousand of them a tensor
+PER_TENSOR = 1_000
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 def configuration(kind: type[nn.Module], values: dict, path: Path):
@@ -26,6 +43,8 @@ def configuration(kind: type[nn.Module], values: dict, path: Path):
     ValueError
         For a value of another type than its field's, or a picture that is too large.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"{str(path)!r} describes its network by {brief(values)}")
     types = {field.name: str(field.type) for field in fields(kind.Config)}
     known = {}
     for name, value in values.items():
@@ -35,9 +54,11 @@ def configuration(kind: type[nn.Module], values: dict, path: Path):
             continue
         if not fits_type(value, types[name]):
             raise ValueError(
-                f"{str(path)!r} says that {name} is {value!r}, where {types[name]} is wanted"
+                f"{str(path)!r} says that {name} is {brief(value)}, where {types[name]} is wanted"
             )
         known[name] = value
+    if "size" not in known:
+        raise ValueError(f"{str(path)!r} does not say what size its network paints")
     if prod(known["size"]) > MOST_PIXELS:
         raise ValueError(
             f"{str(path)!r} claims to paint {size_text(known['size'])} pixels, which is too large"
@@ -54,9 +75,12 @@ def fits_type(value, wanted: str) -> bool:
     if wanted == "int":
         return _is_count(value)
     if wanted == "float":
-        return isinstance(value, int | float) and isfinite(value)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and abs(value) < LARGEST_FLOAT and isfinite(value)
+    if wanted == "str":
+        return isinstance(value, str)
     if wanted.startswith("tuple[int"):
-        if not isinstance(value, tuple):
+        if not isinstance(value, tuple) or len(value) > LONGEST_TUPLE:
             return False
         of_any_length = wanted.endswith("...]")
         if not of_any_length and len(value) != 2:
@@ -66,49 +90,103 @@ def fits_type(value, wanted: str) -> bool:
 
 
 def _is_count(value) -> bool:
-    return isinstance(value, int) and 0 < value <= LARGEST_COUNT
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return is_whole and 0 < value <= LARGEST_COUNT
 
 
-def blank_network(kind: type[nn.Module], config) -> nn.Module:
-    """A network whose weights are about to be replaced; leaves the global random state alone.
+@dataclass
+class _Allowance:
+    """How many weights and tensors may still be made."""
+
+    weights: int
+    tensors: int
+
+    def take(self, value: Tensor) -> None:
+        """Count one more tensor; raise where it is one too many."""
+        self.weights -= value.numel()
+        self.tensors -= 1
+        if self.weights < 0 or self.tensors < 0:
+            raise ValueError("it would have more weights than its file can hold")
+
+
+@contextmanager
+def at_most(n_weights: int, n_tensors: int) -> Iterator[None]:
+    """Stop the building of networks, on this thread, at so many weights and tensors.
 
     Raises
     ------
     ValueError
-        If it would have more than ``MOST_WEIGHTS`` weights: they are counted before any is
-        allocated.
+        From within, when the first one too many is registered.
     """
-    with torch.device("meta"):
-        tensors = kind(config).state_dict().values()
-        n_weights = sum(tensor.numel() for tensor in tensors)
-    if n_weights > MOST_WEIGHTS:
-        raise ValueError(
-            f"a {kind.family} of {config} would have {n_weights:,} weights, "
-            "which is more than any that is read"
-        )
-    with torch.random.fork_rng(devices=[]):
-        return kind(config)
+    allowance, thread = _Allowance(n_weights, n_tensors), threading.get_ident()
+
+    def count(module: nn.Module, name: str, value: Tensor | None) -> None:
+        if value is not None and threading.get_ident() == thread:
+            allowance.take(value)
+
+    hooks = [
+        torch_modules.register_module_parameter_registration_hook(count),
+        torch_modules.register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
-def filled(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """The model with these tensors, as float32.
+def shapes_of(kind: type[nn.Module], config, most_weights: int, path: Path) -> Shapes:
+    """The shapes of a network's tensors, without memory for them.
+
+    Raises
+    ------
+    ValueError
+        If it would have more than ``most_weights``, or ``MOST_WEIGHTS``.
+    """
+    most = min(most_weights, MOST_WEIGHTS)
+    try:
+        with at_most(most, most // PER_TENSOR + LONGEST_TUPLE), torch.device("meta"):
+            state = kind(config).state_dict()
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} describes a {kind.family}: {error}") from None
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def check_shapes(kind: type[nn.Module], config, found: Shapes, path: Path) -> None:
+    """Refuse tensors that are not those of the network described, by their shapes alone.
 
     Raises
     ------
     ValueError
         Naming those that are missing, extra or of another shape.
     """
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    held = sum(prod(shape) for shape in found.values())
+    wanted = shapes_of(kind, config, 2 * held + SLACK, path)
     names = sorted(wanted.keys() | found.keys())
     wrong = [name for name in names if wanted.get(name) != found.get(name)]
     if wrong:
         details = []
         for name in wrong[:3]:
             expected, got = wanted.get(name, "none"), found.get(name, "none")
-            details.append(f"{name}: expected {expected}, found {got}")
+            details.append(f"{brief(name)[1:-1]}: expected {expected}, found {got}")
         raise ValueError(
-            f"{str(path)!r} does not fit a {model.family} of its description: {'; '.join(details)}"
+            f"{str(path)!r} does not fit a {kind.family} of its description: {'; '.join(details)}"
         )
+
+
+def filled(kind: type[nn.Module], config, tensors: dict[str, Tensor], path: Path) -> nn.Module:
+    """The network with these tensors, as float32; leaves the global random state alone.
+
+    Raises
+    ------
+    ValueError
+        If they are not the tensors of the network described, or no real numbers.
+    """
+    check_shapes(kind, config, {name: tuple(t.shape) for name, t in tensors.items()}, path)
+    for name, value in tensors.items():
+        if not value.is_floating_point():
+            raise ValueError(f"{str(path)!r} holds {value.dtype} in {name!r}, no real numbers")
+    with torch.random.fork_rng(devices=[]):
+        model = kind(config)
     model.load_state_dict({name: value.float() for name, value in tensors.items()})
     return model

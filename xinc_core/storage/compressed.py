@@ -20,16 +20,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xinc_core.util.file_kinds import kind_of_file
 from xinc_core.util.files import replace_file
+from xinc_core.util.tensor_files import (
+    MOST_HEADER,
+    MOST_TENSORS,
+    UNREADABLE,
+    brief,
+    check_shape,
+    is_count,
+    one_line,
+)
 
 from .headers import COMPRESSED
 
 MAGIC = b"XINC1"
 FLOATS = {16: np.float16, 32: np.float32}
 LOSSY = range(2, 13)  # bits at which a tensor is quantised
+LARGEST_STEP = 3e38  # float32's
 # More is refused before it is allocated:
-MOST_VALUES = 10**8  # weights
-MOST_HEADER = 16 * 2**20  # bytes of the header
+MOST_PER_BYTE = 1_000  # weights for each byte of the file; a network of zeros alone has as many
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,28 @@ class Entry:
 
     @classmethod
     def from_json(cls, entry: dict) -> Entry:
-        """Read it from the header."""
-        return cls(entry["name"], entry["shape"], entry["bits"], entry.get("step"), entry["bytes"])
+        """Read it from the header, where it may be anything.
+
+        Raises
+        ------
+        ValueError
+            For what no writer writes.
+        """
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise ValueError(f"it describes a tensor by {brief(entry)}")
+        name, bits, step = entry["name"], entry.get("bits"), entry.get("step")
+        check_shape(name, entry.get("shape"))
+        if not is_count(bits) or not (bits in LOSSY or bits in FLOATS):
+            raise ValueError(f"it stores {brief(name)} at {brief(bits)} bits")
+        is_step = isinstance(step, float) and 0 < step < LARGEST_STEP
+        if (step is not None) if bits in FLOATS else not is_step:
+            raise ValueError(f"it stores {brief(name)} in steps of {brief(step)}")
+        if not is_count(entry.get("bytes")):
+            raise ValueError(f"it gives {brief(name)} {brief(entry.get('bytes'))} bytes")
+        read = cls(name, entry["shape"], bits, step, entry["bytes"])
+        if bits in FLOATS and read.n_values * bits != 8 * read.n_bytes:
+            raise ValueError(f"it gives {brief(name)} {read.n_bytes:,} bytes for {read.shape}")
+        return read
 
     def to_json(self) -> dict:
         """As it stands in the header."""
@@ -164,17 +194,30 @@ def unpack(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         if zlib.crc32(body) != facts["crc"]:
             raise ValueError("its checksum is wrong")
-        entries = [Entry.from_json(entry) for entry in facts["tensors"]]
-        if sum(entry.n_values for entry in entries) > MOST_VALUES:
-            raise ValueError(f"it claims more than {MOST_VALUES:,} weights")
+        entries = _entries(facts["tensors"], body)
         tensors, start = {}, 0
         for entry in entries:
             stop = start + entry.n_bytes
             tensors[entry.name] = _decoded(body[start:stop], entry)
             start = stop
         return facts, tensors
-    except (ValueError, KeyError, TypeError, AssertionError, struct.error, zlib.error) as error:
-        raise ValueError(f"{str(path)!r} is damaged: {error}") from None
+    except (AssertionError, zlib.error, *UNREADABLE) as error:
+        raise ValueError(f"{str(path)!r} is damaged: {one_line(error)}") from None
+
+
+def _entries(listed, body: bytes) -> list[Entry]:
+    """What a header says of its tensors, checked against each other and the bytes behind it."""
+    if not isinstance(listed, list) or len(listed) > MOST_TENSORS:
+        raise ValueError(f"it lists its tensors as {brief(listed)}")
+    entries = [Entry.from_json(entry) for entry in listed]
+    if len({entry.name for entry in entries}) < len(entries):
+        raise ValueError("it names two tensors alike")
+    if sum(entry.n_bytes for entry in entries) != len(body):
+        raise ValueError("its length is not what its header says")
+    n_values = sum(entry.n_values for entry in entries)
+    if n_values > MOST_PER_BYTE * len(body):
+        raise ValueError(f"it claims {n_values:,} weights in {len(body):,} bytes")
+    return entries
 
 
 def _split(path: str | Path) -> tuple[dict, bytes]:
@@ -183,13 +226,15 @@ def _split(path: str | Path) -> tuple[dict, bytes]:
     start = len(MAGIC) + 4
     try:
         if not data.startswith(MAGIC):
-            raise ValueError("its first bytes are others")
+            raise ValueError(f"it is {kind_of_file(path)}")
         (length,) = struct.unpack("<I", data[len(MAGIC) : start])
         header = json.loads(_inflated(data[start : start + length], MOST_HEADER))
         facts = {str(name): value for name, value in header.items()}
         return facts, data[start + length :]
-    except (ValueError, AttributeError, struct.error, zlib.error) as error:
-        raise ValueError(f"{str(path)!r} cannot be read as a compressed model: {error}") from None
+    except (zlib.error, *UNREADABLE) as error:
+        raise ValueError(
+            f"{str(path)!r} cannot be read as a compressed model: {one_line(error)}"
+        ) from None
 
 
 def _inflated(data: bytes, most: int) -> bytes:
@@ -216,8 +261,8 @@ def _decoded(part: bytes, entry: Entry) -> Tensor:
         floats = np.frombuffer(part, FLOATS[entry.bits]).astype(np.float32)
         return torch.from_numpy(floats).view(entry.shape)
     symbols = _range_decoded(part, entry.n_values, entry.bits)
-    codes = torch.from_numpy(symbols - _offset(entry.bits))
-    values = codes * torch.tensor(entry.step, dtype=torch.float32)
+    symbols -= _offset(entry.bits)
+    values = torch.from_numpy(symbols).float().mul_(torch.tensor(entry.step, dtype=torch.float32))
     return values.view(entry.shape)
 
 

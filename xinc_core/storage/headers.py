@@ -7,24 +7,15 @@ several entries in an order that changes from run to run. A compressed file has 
 from __future__ import annotations
 
 import json
-import os
-import struct
+from contextlib import suppress
 from pathlib import Path
+
+from xinc_core.util.file_kinds import UNKNOWN, kind_of_file
+from xinc_core.util.tensor_files import UNREADABLE, Held, one_line, read_tensor_header
 
 PLAIN = ".safetensors"
 COMPRESSED = ".xinc"
 ENTRY = "about"
-LENGTH = struct.Struct("<Q")  # how a .safetensors file begins: the number of bytes of its header
-# What reading a header may raise whose JSON is anything.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    RecursionError,
-    struct.error,
-)
 
 
 def read_header(path: str | Path) -> dict:
@@ -53,30 +44,32 @@ def read_header(path: str | Path) -> dict:
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The texts in the header of a ``.safetensors`` file, without a look at its tensors.
 
-    The file begins with the length of its header; the header is JSON, and its entry
-    ``__metadata__`` holds texts by name. Read by hand, so that a list of models loads no torch.
+    Read by hand, so that a list of models loads no torch.
 
     Raises
     ------
     ValueError
-        If there is no such header.
+        If there is no such header, or it claims what the file does not hold.
     """
+    return _checked_header(path)[0]
+
+
+def read_held(path: str | Path) -> dict[str, Held]:
+    """What a ``.safetensors`` file holds, by its header alone: names, types and shapes.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`read_metadata`.
+    """
+    return _checked_header(path)[1]
+
+
+def _checked_header(path: str | Path) -> tuple[dict[str, str], dict[str, Held]]:
     try:
-        with Path(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            (length,) = LENGTH.unpack(file.read(LENGTH.size))
-            if length > size - LENGTH.size:
-                raise ValueError("it ends before its header does")
-            header = json.loads(file.read(length))
-        metadata = header.pop("__metadata__", {})
-        if not all(isinstance(text, str) for text in metadata.values()):
-            raise ValueError("its metadata are not texts")
-        ends = [tensor["data_offsets"][1] for tensor in header.values()]
-        if LENGTH.size + length + max(ends, default=0) != size:
-            raise ValueError("its length is not what its header says")
-    except UNREADABLE as error:
+        return read_tensor_header(path)
+    except ValueError as error:
         raise _unreadable(path, error) from None
-    return metadata
 
 
 def open_plain(path: str | Path):
@@ -95,12 +88,19 @@ def open_plain(path: str | Path):
 
 
 def _unreadable(path: str | Path, error: Exception) -> ValueError:
-    return ValueError(f"{str(path)!r} cannot be read as a .safetensors file: {error}")
+    """The sentence; it says what the file is, where that can be told."""
+    told = ""
+    with suppress(OSError):
+        kind = kind_of_file(path)
+        told = "" if kind == UNKNOWN else f" (it is {kind})"
+    return ValueError(
+        f"{str(path)!r} cannot be read as a .safetensors file{told}: {one_line(error)}"
+    )
 
 
 def _value(text: str):
     """What a text is as JSON, or the text itself."""
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):
+    except UNREADABLE:
         return text

@@ -7,6 +7,7 @@ epochs, PSNR and versions. Weights may be stored in half precision; they are flo
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,13 +16,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from xinc_core.models import check_registered, family, unpacked
+from xinc_core.util.file_kinds import CHECKPOINT, kind_of_file
 from xinc_core.util.files import replace_file
+from xinc_core.util.tensor_files import brief, is_count
 
-from .building import blank_network, configuration, filled
-from .compressed import unpack
-from .headers import COMPRESSED, ENTRY, PLAIN, open_plain, read_header
+from .building import LARGEST_COUNT, check_shapes, configuration, filled, shapes_of
+from .compressed import MOST_PER_BYTE, unpack
+from .headers import COMPRESSED, ENTRY, PLAIN, open_plain, read_header, read_held
 from .published import read_authors
 from .registry import find_model, no_model
+
+CHECKPOINTS = (".ckpt", ".pth")  # how the authors' files end
 
 
 def save_model(model: nn.Module, path: str | Path, half: bool = False, **facts) -> None:
@@ -81,10 +86,17 @@ def load_model(
     FileNotFoundError, ValueError
         With one sentence; a file that asks for foreign code is refused before any of it could run.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"a model is named, or its file is, not {brief(source)}")
     path = find_model(str(source)) or Path(source)
     if not path.is_file():
         raise FileNotFoundError(no_model(source))
     is_own = path.suffix in (PLAIN, COMPRESSED)
+    if not is_own and path.suffix not in CHECKPOINTS and kind_of_file(path) != CHECKPOINT:
+        raise ValueError(
+            f"{str(source)!r} is {kind_of_file(path)}, not a model: a model is a {PLAIN} or "
+            f"{COMPRESSED} file, or one of the authors' {' or '.join(CHECKPOINTS)} files"
+        )
     if is_own and (size is not None or n_frames is not None):
         raise ValueError(
             f"{str(source)!r} carries its own size and length; "
@@ -105,7 +117,7 @@ def load_model(
 
 def _load_authors(path: Path, size, n_frames) -> nn.Module:
     kind, config, tensors = read_authors(path, size, n_frames)
-    return filled(blank_network(kind, config), tensors, path)
+    return filled(kind, config, tensors, path)
 
 
 def _load_own(path: Path) -> nn.Module:
@@ -113,18 +125,36 @@ def _load_own(path: Path) -> nn.Module:
     header = read_header(path)
     if "family" not in header or "config" not in header:
         raise ValueError(
-            f"{str(path)!r} has no family and config in its header; was it written by save_model?"
+            f"{str(path)!r} is {kind_of_file(path)} and has no family and config in its header; "
+            "was it written by save_model?"
         )
+    if not isinstance(header["family"], str):
+        raise ValueError(f"{str(path)!r} names its family by {brief(header['family'])}")
     kind = family(header["family"])
     config = configuration(kind, header["config"], path)
-    model = blank_network(kind, config)
+    frame, checksum = _checked_facts(header, path)
     if path.suffix == COMPRESSED:
+        # What it unfolds to is not in its header: a bound for now, the shapes once it is unpacked.
+        shapes_of(kind, config, MOST_PER_BYTE * path.stat().st_size, path)
         tensors = unpacked(kind, config, unpack(path)[1])
     else:
+        found = {name: held.shape for name, held in read_held(path).items()}
+        check_shapes(kind, config, found, path)
         with open_plain(path) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
+    model = filled(kind, config, tensors, path)
     if not kind.for_video:
-        model.frame = header.get("frame", 0)
-    if "clip_checksum" in header and not header.get("flipped"):
-        model.fitted_to = header["clip_checksum"]
-    return filled(model, tensors, path)
+        model.frame = frame
+    if checksum and not header.get("flipped"):
+        model.fitted_to = checksum
+    return model
+
+
+def _checked_facts(header: dict, path: Path) -> tuple[int, str]:
+    """The frame that an image network was fitted to, and its clip's checksum, empty for none."""
+    frame, checksum = header.get("frame", 0), header.get("clip_checksum", "")
+    if not is_count(frame) or frame > LARGEST_COUNT:
+        raise ValueError(f"{str(path)!r} says that it was fitted to frame {brief(frame)}")
+    if not isinstance(checksum, str):
+        raise ValueError(f"{str(path)!r} says that its clip's checksum is {brief(checksum)}")
+    return frame, checksum

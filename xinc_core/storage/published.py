@@ -12,6 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from xinc_core.models import author_readers
+from xinc_core.util.file_kinds import ZIP, kind_of_file
+from xinc_core.util.tensor_files import is_count
+
+from .building import SLACK, at_most
 
 # What configurations in the authors' Lightning files are made of: names that are answered by an
 # inert blank.
@@ -19,7 +23,7 @@ BUILTINS = ("bool", "dict", "float", "int", "list", "set", "str", "tuple")
 PLAIN_TYPES = {f"builtins.{name}" for name in BUILTINS}
 PLAIN_TYPES |= {"collections.defaultdict", "typing.Any", "pathlib.PosixPath"}
 QUANTISED = {"quant", "min", "scale"}  # what a quantised tensor of theirs consists of
-ZIP = b"PK\x03\x04"  # the first bytes of an archive
+NETWORKS_TRIED = 3  # that a family may build of a file's tensors to find out how they belong
 
 
 def read_authors(path: Path, size, n_frames) -> tuple[type[nn.Module], object, dict[str, Tensor]]:
@@ -38,14 +42,16 @@ def read_authors(path: Path, size, n_frames) -> tuple[type[nn.Module], object, d
         With one sentence: for a file that cannot be read, asks for foreign code, or is of no
         family.
     """
-    _check_shape(path, size, n_frames)
     state = {}
     for name, value in _read_tensors(path).items():
         state[name.removeprefix("module.").replace("blocks.0.", "")] = value
+    _check_shape(path, size, n_frames)
     kinds = author_readers()
+    held = sum(value.numel() for value in state.values())
     for kind in kinds:
         try:
-            understood = kind.from_authors(state, tuple(size), n_frames)
+            with at_most(NETWORKS_TRIED * held + SLACK, SLACK):
+                understood = kind.from_authors(state, tuple(size), n_frames)
         except ValueError as error:
             raise ValueError(f"{str(path)!r}: {error}") from None
         if understood:
@@ -67,7 +73,7 @@ def _check_shape(path: Path, size, n_frames) -> None:
     numbers = ()
     if isinstance(size, tuple | list):
         numbers = (*size, 1 if n_frames is None else n_frames)
-    if len(numbers) != 3 or not all(isinstance(n, int) and n > 0 for n in numbers):
+    if len(numbers) != 3 or not all(is_count(n) and n > 0 for n in numbers):
         raise ValueError(
             "size is (H, W) and n_frames a number, all whole and positive, "
             f"not {size!r} and {n_frames!r}"
@@ -96,15 +102,12 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a ``torch.save`` file, through torch's own restricted unpickler."""
     _check_archive(path)
     loaded = _unpickled(path)
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     tensors = {}
-    if isinstance(loaded, dict):
-        tensors = _tensors_in(loaded.get("state_dict", loaded))
+    if isinstance(state, dict) and all(isinstance(name, str) for name in state):
+        tensors = _tensors_in(state, path)
     if not tensors:
         raise ValueError(f"{str(path)!r} holds no tensors under 'state_dict'")
-    for name, value in tensors.items():
-        claimed = value.numel() * value.element_size()
-        if claimed > value.untyped_storage().nbytes():
-            raise ValueError(f"{str(path)!r} claims more numbers than it holds, in {name!r}")
     return tensors
 
 
@@ -139,8 +142,8 @@ def _check_archive(path: Path) -> None:
     if size is None:
         raise ValueError(
             f"{str(path)!r} cannot be read as a checkpoint of plain tensors: "
-            "it is no whole file of PyTorch's since 1.6; "
-            "an older one can be loaded and saved again there"
+            f"it is {kind_of_file(path)}; a checkpoint is a file of PyTorch's since 1.6, "
+            "and an older one can be loaded and saved again there"
         )
     if size > path.stat().st_size:
         raise ValueError(
@@ -161,17 +164,42 @@ def _unfolded_bytes(path: Path) -> int | None:
         return None
 
 
-def _tensors_in(state: dict) -> dict[str, Tensor]:
+def _tensors_in(state: dict, path: Path) -> dict[str, Tensor]:
     """The tensors of a mapping.
 
     Of a quantised video, weights and embeddings are as they are once decoded.
+
+    Raises
+    ------
+    ValueError
+        For a tensor that claims more numbers than the file holds of it.
     """
     if {"embed", "model"} <= state.keys() and isinstance(state["model"], dict):
         state = state["model"] | {"embed": state["embed"]}
     tensors = {}
     for name, value in state.items():
         if isinstance(value, dict) and value.keys() >= QUANTISED:
-            value = value["min"].float() + value["scale"].float() * value["quant"]
-        if isinstance(value, Tensor):
-            tensors[name] = value
+            tensors[name] = _decoded(value, name, path)
+        elif isinstance(value, Tensor):
+            tensors[name] = _whole(value, name, path)
     return tensors
+
+
+def _decoded(value: dict, name: str, path: Path) -> Tensor:
+    """A quantised tensor: min + scale · quant."""
+    low, scale, quant = (value[part] for part in ("min", "scale", "quant"))
+    for part in (low, scale, quant):
+        if not isinstance(part, Tensor):
+            raise ValueError(f"{str(path)!r} holds no numbers in {name!r}")
+        _whole(part, name, path)
+    if torch.broadcast_shapes(low.shape, scale.shape, quant.shape) != quant.shape:
+        raise ValueError(f"{str(path)!r} claims more numbers than it holds, in {name!r}")
+    return low.float() + scale.float() * quant
+
+
+def _whole(value: Tensor, name: str, path: Path) -> Tensor:
+    """The tensor, if the file holds every number of it."""
+    claimed = value.numel() * value.element_size()
+    if claimed > value.untyped_storage().nbytes():
+        raise ValueError(f"{str(path)!r} claims more numbers than it holds, in {name!r}")
+    return value
