@@ -52,6 +52,14 @@ torch.Size([3, 128, 256])
 torch.Size([128, 256])
 >>> strongest = layer.totals().argmax()
 
+**Neurons switched off.** ``render`` paints without some neurons; ``scale_neurons`` gives a copy of
+the network in which they are turned up or down.
+
+>>> without = xc.render(model, frame=3, without={"block3": [strongest]})
+>>> quieter = xc.scale_neurons(model, {"block3": {int(strongest): 0.5}})
+>>> layer.neuron(strongest).kernel.shape
+torch.Size([3, 3])
+
 **Uses.** ``compress`` writes a small file that ``load_model`` reads; ``diagnose`` says where a
 network fails and through which neurons; ``explore`` opens sliders over all of this in JupyterLab.
 
@@ -89,6 +97,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors; a test holds
     from xinc_core.clips import load_masks as load_masks
     from xinc_core.clips import load_vipseg as load_vipseg
     from xinc_core.editing import compress as compress
+    from xinc_core.editing import scale_neurons as scale_neurons
     from xinc_core.fitting import DivergenceError as DivergenceError
     from xinc_core.fitting import History as History
     from xinc_core.fitting import evaluate as evaluate
@@ -128,6 +137,7 @@ PLACES = {
     "LayerMaps": "tracing",
     "trace": "tracing",
     "compress": "editing",
+    "scale_neurons": "editing",
 }
 ROOMS = ("study", "util")  # attributes too, beside the rooms of the table
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xinc_core.util.checks import brief, check_pictures
 from xinc_core.util.files import hash_bytes
 
 from .geometry import Fit
@@ -78,21 +79,33 @@ class Taken:
 class Clip:
     """A short video, or one image.
 
+    Made by hand, it takes numpy arrays too, and floats and integers of any width; what is not in
+    [0, 1], not finite or of another shape is refused, and the sentence says how to mend it.
+
     Attributes
     ----------
     name : str
     frames : Tensor, (T, 3, H, W)
-        float32 in [0, 1].
+        float32 in [0, 1], on the CPU.
     fps : float
         Frames per second, of the frames that were kept.
     labels : Tensor, (T, H, W), or None
-        int64 segment ids; 0 is void.
+        int64 segment ids, 0 or more, on the CPU; 0 is void.
     segments : dict of int to Segment
         What each id in ``labels`` is.
     flow : Tensor, (T, 2, H, W), or None
         Exact (row, column) displacement in pixels from frame t − 1 to t of what is seen at t.
     taken : Taken or None
         Where the frames were taken from, for clips read from a video, an image or a folder.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For frames, labels or flow that are not as above.
+
+    Examples
+    --------
+    >>> xc.Clip("mine", frames_uint8.movedim(-1, 1).float() / 255)  # from (T, H, W, 3) bytes
     """
 
     name: str
@@ -102,6 +115,29 @@ class Clip:
     segments: dict[int, Segment] = field(default_factory=dict)
     flow: Tensor | None = None
     taken: Taken | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(
+                f"a clip begins with its name, a text, not {brief(self.name)}: "
+                "xc.Clip(name, frames)"
+            )
+        frames = _tensor(self.frames)
+        check_pictures(frames, "frames")
+        # Their own tensors where nothing has to be changed.
+        self._set("frames", frames.detach().to("cpu", torch.float32))
+        if not self.fps > 0:  # NaN too
+            raise ValueError(f"fps is a positive number of frames per second, not {self.fps!r}")
+        T, _, H, W = frames.shape
+        if self.labels is not None:
+            self._set("labels", _checked_labels(_tensor(self.labels), (T, H, W)))
+        if self.flow is not None:
+            flow = _tensor(self.flow)
+            if getattr(flow, "shape", None) != (T, 2, H, W):
+                raise ValueError(f"flow is {(T, 2, H, W)}, as the frames are, not {brief(flow)}")
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -152,6 +188,11 @@ class Clip:
                 f"a clip is cut with a slice, e.g. clip[3:4]; "
                 f"for one picture take clip.frames[{index!r}]"
             )
+        first, stop, step = index.indices(len(self))
+        if step < 0:
+            raise ValueError("a clip is cut forwards, in steps of at least 1")
+        if first >= stop:
+            raise ValueError(f"no frames lie in {first}:{stop}:{step}; this clip has 0:{len(self)}")
 
         def part(of_frames):
             """What belongs to the kept frames of something that has an entry per frame, or None."""
@@ -176,6 +217,25 @@ class Clip:
             segments = f", {len(self.segments)} segments"
         H, W = self.size
         return f"Clip {self.name!r}: {count}{H}×{W} pixels, {self.fps:g} frames/s{segments}"
+
+
+def _tensor(values: object) -> object:
+    """An array as a tensor; anything else as it is."""
+    if isinstance(values, np.ndarray):
+        return torch.from_numpy(values.copy())  # torch reads no negative strides
+    return values
+
+
+def _checked_labels(labels: object, shape: tuple[int, int, int]) -> Tensor:
+    """Labels as int64 on the CPU."""
+    if not isinstance(labels, Tensor) or tuple(labels.shape) != shape:
+        raise ValueError(f"labels are {shape}, as the frames are, not {brief(labels)}")
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(f"labels are whole numbers, not {labels.dtype}; labels.long() makes them")
+    whole = labels.detach().to("cpu", torch.int64)
+    if whole.min() < 0:
+        raise ValueError(f"labels are 0 (void) or more, not {int(whole.min())}")
+    return whole
 
 
 def as_tensor(pictures: Iterable) -> Tensor:

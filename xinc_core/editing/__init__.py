@@ -18,6 +18,7 @@ from .sampling import (
     sample_layer,
     spread_frames,
 )
+from .steering import scale_neurons
 
 __all__ = [
     "CHANNELS",
@@ -36,6 +37,7 @@ __all__ = [
     "pruned",
     "quantised",
     "sample_layer",
+    "scale_neurons",
     "score",
     "scores",
     "sensitivities",

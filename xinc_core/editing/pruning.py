@@ -9,14 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from xinc_core.fitting import psnr
-from xinc_core.models import Layer, run
+from xinc_core.models import Layer, check_layer_names, run
 
 
 def pruned(model: nn.Module, neurons: dict[str, Tensor]) -> nn.Module:
     """A copy of the network with the weights of these neurons set to zero.
 
     neurons : layer → numbers of neurons.
+
+    Raises
+    ------
+    KeyError, IndexError, TypeError, ValueError
+        For layers and neurons that do not exist.
     """
+    check_layer_names(neurons, model.layers())
     other = copy.deepcopy(model)
     for layer in other.layers():
         if layer.name in neurons:

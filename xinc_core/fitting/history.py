@@ -21,15 +21,31 @@ class History:
     Examples
     --------
     >>> history["psnr"][-1]  # dB after the last epoch
+
+    Raises
+    ------
+    KeyError
+        For a column that does not exist, naming those that do.
     """
 
     rows: list[dict] = field(default_factory=list)
 
     def __getitem__(self, column: str) -> list[float]:
+        if self.rows and column not in self.rows[0]:
+            raise KeyError(f"no column {column!r}; there are {', '.join(self.rows[0])}")
         return [row[column] for row in self.rows]
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return "History: no epoch yet"
+        last = self.rows[-1]
+        return (
+            f"History: {len(self):,} epochs in {self.seconds:.1f} s, "
+            f"{last['psnr']:.2f} dB in the last"
+        )
 
     @property
     def seconds(self) -> float:

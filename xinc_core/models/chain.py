@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import Layer, check_chain, column_layer, identity, run
-from .parts import coordinates
+from .parts import coordinates, one_line
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -57,6 +57,8 @@ class Part:
     module: Any  # nn.Linear or nn.Conv2d
     stride: int = 1
     activations: list[Activation] = field(default_factory=list)
+    # Those of the activations that do something else in training, as Dropout does.
+    unsteady: list[nn.Module] = field(default_factory=list)
 
     @property
     def is_linear(self) -> bool:
@@ -126,11 +128,12 @@ def chain(
             "a chain takes either size=(H, W), to read coordinates, "
             "or codes=(T, c, h, w), what it reads instead"
         )
-    if codes is None:
-        assert size is not None
-        codes = coordinates(size)[None]  # (1, 2, H, W)
     parts = _parts_of(module)
     weight = parts[0].module.weight
+    if codes is None:
+        assert size is not None
+        # In the weights' own precision, whatever torch's default is.
+        codes = coordinates(size, weight.device, weight.dtype)[None]  # (1, 2, H, W)
     if codes.ndim != 4 or codes.shape[1] != weight.shape[1]:
         raise ValueError(
             f"the first layer reads {weight.shape[1]} channels, the codes are {tuple(codes.shape)}"
@@ -167,11 +170,15 @@ class Chain(nn.Module):
         self._parts = parts
         self.register_buffer("codes", codes)
         self.for_video = len(codes) > 1
+        self._unsteady = [member for part in parts for member in part.unsteady]
         scale = 1  # pixels per cell of the codes, along each side
         for part in parts:
             scale *= part.stride
         n_frames, _, height, width = codes.shape
         self.config = ChainConfig((height * scale, width * scale), n_frames)
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     def encode(self, t: Tensor) -> Tensor:
         """The codes of these frames: (B,) → (B, c, h, w)."""
@@ -204,6 +211,12 @@ class Chain(nn.Module):
 
     def _all_layers(self) -> tuple[Layer, ...]:
         """The stem, if there is one, and the traced layers."""
+        for member in self._unsteady:
+            if member.training:
+                raise ValueError(
+                    f"{member} does something else while the network trains; "
+                    "call model.eval() first"
+                )
         return tuple(part.layer(name) for part, name in zip(self._parts, self._names()))
 
     def _names(self) -> list[str]:
@@ -247,6 +260,8 @@ def _parts_of(module: nn.Module) -> list[Part]:
             )
         elif parts and _is_pointwise(member):
             parts[-1].activations.append(_as_function(member))
+            if not _is_pointwise(copy.deepcopy(member).train()):
+                parts[-1].unsteady.append(member)
         elif not isinstance(member, nn.Identity):
             raise ValueError(
                 f"{name} is a {type(member).__name__}, which no rule here covers: a chain is made "

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import Layer, column_layer, identity
-from .parts import Recipe, coordinates
+from .parts import Recipe, coordinates, one_line
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,9 @@ class FFN(nn.Module):
             frequencies = frequencies.normal_() * config.scale
         self.register_buffer("B", frequencies)
         self.linears = nn.ModuleList([nn.Linear(2 * d, d), nn.Linear(d, d), nn.Linear(d, 3)])
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     def encode(self, t: Tensor) -> Tensor:
         """Fourier features of every pixel, the same for all frames: (1, 2d, H, W)."""

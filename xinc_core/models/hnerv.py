@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .layers import Layer, run
 from .nerv import block_layers, check_size, decoder_of, grid_of, make_blocks
-from .parts import Recipe, narrowing, widest
+from .parts import Recipe, narrowing, one_line, widest
 
 # Strides by stage, the coarsest initial grid first; the first that fits a picture is taken.
 STRIDES = ((4, 4, 2, 2), (4, 2, 2, 2), (4, 2, 2), (2, 2, 2), (2, 2), (2,))
@@ -194,6 +194,9 @@ class HNeRV(nn.Module):
     def keep_codes(self, codes: Tensor) -> None:
         """Store the embeddings of all frames, (T, c, h, w)."""
         self.embeddings.copy_(codes)
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     def encode(self, t: Tensor) -> Tensor:
         """The embeddings of these frames: (B,) → (B, c, h, w)."""

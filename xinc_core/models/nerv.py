@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import Layer, identity, run
-from .parts import Recipe, narrowing, widest
+from .parts import Recipe, narrowing, one_line, widest
 
 MOST_LEVELS = 400  # of the encoding: above, π·1.25^levels is beyond float32
 
@@ -129,6 +129,9 @@ class NeRV(nn.Module):
         kernels = [kernel] * len(config.strides)
         self.blocks = make_blocks(channels, config.strides, kernels)
         self.head = nn.Conv2d(channels[-1], 3, kernel, padding=kernel // 2)
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     def encode(self, t: Tensor) -> Tensor:
         """[sin(π·b^i·t), cos(π·b^i·t)]: (B,) → (B, 2·levels, 1, 1)."""

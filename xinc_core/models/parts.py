@@ -68,6 +68,24 @@ def coordinates(
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
 
 
+def one_line(model: Any) -> str:
+    """A network in one line: kind, size, length, parameters and, if it was fitted, to what."""
+    config = model.config
+    height, width = config.size
+    facts = [f"{height}×{width}"]
+    if model.for_video:
+        facts.append(f"{config.n_frames} frames")
+    n_parameters = getattr(config, "n_parameters", None)
+    if n_parameters is None:
+        n_parameters = sum(p.numel() for p in model.parameters())
+    facts.append(f"{n_parameters:,} parameters")
+    fitted_to = getattr(model, "fitted_to", None)
+    if fitted_to is not None:
+        frame = "" if model.for_video else f"frame {model.frame} of "
+        facts.append(f"fitted to {frame}clip {fitted_to}")
+    return f"{type(model).__name__}({', '.join(facts)})"
+
+
 class Sized(Protocol):
     """A configuration that counts its parameters."""
 

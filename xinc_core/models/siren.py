@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import Layer, column_layer, identity
-from .parts import Recipe, coordinates
+from .parts import Recipe, coordinates, one_line
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,9 @@ class SIREN(nn.Module):
         bound = (6 / self.config.width) ** 0.5 / self.config.w0
         for linear in self.linears:
             nn.init.uniform_(linear.get_parameter("weight"), -bound, bound)
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     def encode(self, t: Tensor) -> Tensor:
         """Coordinates of every pixel, the same for all frames: (1, 2, H, W)."""
