@@ -52,6 +52,11 @@ torch.Size([3, 128, 256])
 torch.Size([128, 256])
 >>> strongest = layer.totals().argmax()
 
+``trace_frames`` gives the canvases of several frames, one after the other.
+
+>>> [canvas["head"].totals().shape for frame, canvas in xc.trace_frames(model, range(2))]
+[torch.Size([66]), torch.Size([66])]
+
 **Neurons switched off.** ``render`` paints without some neurons; ``scale_neurons`` gives a copy of
 the network in which they are turned up or down.
 
@@ -111,6 +116,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors; a test holds
     from xinc_core.tracing import Canvas as Canvas
     from xinc_core.tracing import LayerMaps as LayerMaps
     from xinc_core.tracing import trace as trace
+    from xinc_core.tracing import trace_frames as trace_frames
 
 __version__ = "0.1.0"
 
@@ -136,6 +142,7 @@ PLACES = {
     "Canvas": "tracing",
     "LayerMaps": "tracing",
     "trace": "tracing",
+    "trace_frames": "tracing",
     "compress": "editing",
     "scale_neurons": "editing",
 }

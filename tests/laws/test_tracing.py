@@ -484,3 +484,41 @@ def pointwise(family):
     torch.manual_seed(5)
     kind = xc.models.FAMILIES[family]
     return kind(kind.Config(size=(16, 32), width=20)).requires_grad_(False)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_frames_traced_in_a_row_are_those_traced_alone(network, rule):
+    for frame, canvas in xc.trace_frames(network, rule=rule):
+        alone = xc.trace(network, frame, rule)
+        assert canvas.frame == alone.frame == frame and canvas.image.equal(alone.image)
+        for maps, other in zip(canvas, alone):
+            assert maps.totals().equal(other.totals()) and maps.heatmap().equal(other.heatmap())
+            assert maps[0].equal(other[0])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_frames_in_a_row_can_be_streamed_at_once(rule):
+    """They share working memory, but never the same at the same time."""
+    torch.manual_seed(0)
+    config = NeRV.Config(size=(16, 24), n_frames=2, strides=(2, 2), channels=(3, 4, 2), levels=3)
+    model = NeRV(config)
+    budget = Budget(stream_bytes=1, impulses_up_to_cells=0)
+    (_, first), (_, second) = xc.trace_frames(model, [0, 1], rule, budget=budget)
+    first["block1"].totals(), second["block1"].totals()  # leaves memory behind
+    both = zip(first["block1"].tiles(), second["block1"].tiles())
+    for (_, groups), (_, others) in both:
+        for (neurons, values), (_, other_values) in zip(groups, others):
+            close(values.sum(1).double(), first["block1"].totals()[neurons], 1e-5)
+            close(other_values.sum(1).double(), second["block1"].totals()[neurons], 1e-5)
+
+
+def test_frames_that_do_not_exist_are_refused_before_any_is_traced():
+    config = NeRV.Config(size=(8, 8), n_frames=2, strides=(2,), channels=(2, 2), levels=2)
+    for frames, kind in (
+        ([0, 2], IndexError),
+        (3, TypeError),
+        ([0.5], TypeError),
+        ("01", TypeError),
+    ):
+        with pytest.raises(kind):
+            xc.trace_frames(NeRV(config), frames)

@@ -24,7 +24,7 @@ from .layers import Layer
 from .parts import Recipe
 
 # What to do where several frames came.
-SEVERAL = "for several: xc.trace(model, frames=…), or one call a frame"
+SEVERAL = "several are traced by xc.trace_frames(model, frames)"
 
 
 class PictureConfig(Protocol):
@@ -158,6 +158,11 @@ def frame_of(model: TracedModel, frame: int) -> int:
     if model.for_video:
         return number
     return getattr(model, "frame", 0)
+
+
+def n_frames_of(model: Any) -> int:
+    """How many pictures a model has: T of a video, 1 of an image network."""
+    return model.config.n_frames if model.for_video else 1
 
 
 def new_encoder(model: object) -> nn.Module | None:

@@ -8,7 +8,7 @@ the study's.
 from __future__ import annotations
 
 from .budget import Budget
-from .canvas import Canvas, trace
+from .canvas import Canvas, trace, trace_frames
 from .maps import LayerMaps
 from .region_sums import Regional
 from .rules import RULE_NAMES, RULE_ORDER, RULES, Box, Rule, Traced, whole
@@ -25,5 +25,6 @@ __all__ = [
     "Rule",
     "Traced",
     "trace",
+    "trace_frames",
     "whole",
 ]

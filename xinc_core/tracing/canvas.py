@@ -6,13 +6,13 @@ no gradients, no changed weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from xinc_core.models import Layer, TracedModel, check_chain, frame_of, position
-from xinc_core.util.checks import brief, check_is_model
+from xinc_core.models import Layer, TracedModel, check_chain, frame_of, n_frames_of, position
+from xinc_core.util.checks import brief, check_is_model, frame_number, whole_number
 from xinc_core.util.exact import exactly
 
 from .budget import DEFAULT_BUDGET, Budget
@@ -65,13 +65,93 @@ def trace(
     check_is_model(model)
     _check_question(rule, baseline, budget)
     frame = frame_of(model, frame)
+    forward = _run(model, _layers_of(model), frame)
+    return Canvas(forward, frame, rule, baseline, budget or DEFAULT_BUDGET)
+
+
+def trace_frames(
+    model: TracedModel,
+    frames: Iterable[int] | None = None,
+    rule: str = "paper",
+    baseline: str = "zero",
+    budget: Budget | None = None,
+) -> Iterator[tuple[int, Canvas]]:
+    """The canvases of several frames, one after the other.
+
+    Each is what :func:`trace` gives, to the last bit; the next is made when it is asked for, so
+    that one frame at a time is in memory. The description of the layers and the working memory are
+    shared.
+
+    Parameters
+    ----------
+    model : TracedModel
+        As for :func:`trace`.
+    frames : iterable of int, optional
+        Frame indices, 0..T−1, in any order; by default all. An image network has one, the one that
+        it was fitted to.
+    rule, baseline, budget
+        As for :func:`trace`.
+
+    Yields
+    ------
+    frame : int
+    canvas : Canvas
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As for :func:`trace`, at once and not when the frame is reached.
+
+    Examples
+    --------
+    >>> per_frame = [canvas["head"].totals() for _, canvas in xc.trace_frames(model, range(8))]
+    >>> torch.stack(per_frame)  # (8, n_neurons)
+    """
+    check_is_model(model)
+    _check_question(rule, baseline, budget)
+    if frames is None:
+        frames = range(n_frames_of(model)) if model.for_video else [frame_of(model, 0)]
+    if isinstance(frames, str) or not isinstance(frames, Iterable):
+        raise TypeError(f"frames are several whole numbers, not {brief(frames)}; one is xc.trace")
+    numbers = [_checked_frame(model, frame) for frame in frames]
+    return _canvases(model, numbers, rule, baseline, budget or DEFAULT_BUDGET)
+
+
+@exactly
+def _canvases(
+    model: TracedModel, frames: list[int], rule: str, baseline: str, budget: Budget
+) -> Iterator[tuple[int, Canvas]]:
+    """What :func:`trace_frames` yields."""
+    layers = _layers_of(model)
+    memory: dict[str, list] = {layer.name: [] for layer in layers}
+    for frame in frames:
+        canvas = Canvas(_run(model, layers, frame), frame, rule, baseline, budget)
+        canvas._memory = memory
+        yield frame, canvas
+
+
+def _checked_frame(model: TracedModel, frame: int) -> int:
+    number = whole_number(frame, "a frame")
+    if model.for_video:
+        return frame_number(number, n_frames_of(model))
+    own = frame_of(model, number)
+    if number != own:
+        raise IndexError(f"an image network has one frame, {own}, not {number}")
+    return own
+
+
+def _layers_of(model: TracedModel) -> tuple[Layer, ...]:
+    """The model's layers, over weights that carry no gradient."""
     layers = tuple(layer.detached() for layer in model.layers())
     check_chain(layers)
-    device = next(model.parameters()).device
-    code = model.encode(position(model, frame).to(device))
+    return layers
+
+
+def _run(model: TracedModel, layers: tuple[Layer, ...], frame: int) -> ForwardPass:
+    """The model run on one frame."""
+    code = model.encode(position(model, frame).to(layers[0].weight.device))
     x = model.stem(code).detach()  # (1, c, h, w)
-    forward = _forward(layers, x)
-    return Canvas(forward, frame, rule, baseline, budget or DEFAULT_BUDGET)
+    return _forward(layers, x)
 
 
 @dataclass(frozen=True)
@@ -157,6 +237,8 @@ class Canvas:
         self._whole = whole
         self._budget = budget
         self._maps: dict[str, LayerMaps] = {}
+        # Per layer, working memory that canvases of several frames share.
+        self._memory: dict[str, list] = {}
         self.layers = tuple(layer.name for layer in forward.layers)
         self.image = forward.image
         self.frame = frame
@@ -169,7 +251,9 @@ class Canvas:
             raise KeyError(f"no layer {name!r}; there are {', '.join(self.layers)}")
         if name not in self._maps:
             traced = self._traced(self.layers.index(name))
-            self._maps[name] = LayerMaps(name, make_rule(self.rule, traced, self._budget))
+            rule = make_rule(self.rule, traced, self._budget)
+            rule.pool = self._memory.get(name)
+            self._maps[name] = LayerMaps(name, rule)
         return self._maps[name]
 
     @exactly

@@ -305,6 +305,7 @@ class LayerMaps:
         """
         _, _, W = self.shape
         boxes = list(self._tiles())
+        self._rule.borrow()
         with progress_bar(
             total=len(self) * len(boxes),
             desc=f"{self.name} {what}",

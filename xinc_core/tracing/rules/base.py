@@ -23,6 +23,7 @@ from xinc_core.models import Layer
 from ..budget import DEFAULT_BUDGET, Budget
 
 Span = tuple[int, int]
+Buffers = dict  # shape or name → memory that the steps of a pass overwrite
 Box = tuple[Span, Span]
 
 
@@ -159,7 +160,9 @@ class Rule:
         self.budget = budget
         self.neurons = torch.arange(traced.layer.n_neurons)
         # Memory that the steps of a pass overwrite, because fresh pages cost time.
-        self._buffers: dict = {}
+        self._buffers: Buffers = {}
+        # What passes over the same layer of other frames have left, where frames share memory.
+        self.pool: list[Buffers] | None = None
 
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
         """Contribution maps C_n(p), or magnitudes Σ_c|·| of the three-channel rules.
@@ -211,8 +214,17 @@ class Rule:
         neurons = self.neurons if subset is None else subset
         return iter(neurons.split(max(1, max_size)))
 
+    def borrow(self) -> None:
+        """Take memory for a pass over the layer: what an earlier pass has left, or new.
+
+        Two passes at once never have the same.
+        """
+        self._buffers = self.pool.pop() if self.pool else {}
+
     def release(self) -> None:
-        """Free the memory that a pass over the layer used."""
+        """Free the memory that a pass over the layer used, or leave it to the next frame."""
+        if self.pool is not None:
+            self.pool.append(self._buffers)
         self._buffers = {}
 
     def floats_per_pixel(self) -> int:
@@ -275,6 +287,9 @@ class Subset(Rule):
             renumbered[order] = ours[by_number[places]]
             upcoming.scatter_add_(0, group, torch.ones_like(group))
             yield renumbered
+
+    def borrow(self) -> None:
+        self.rule.borrow()
 
     def release(self) -> None:
         self.rule.release()
