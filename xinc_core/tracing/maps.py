@@ -174,6 +174,7 @@ class LayerMaps:
         for neurons in self._rule.groups(max_maps):
             yield neurons, self._rule.maps(neurons, self._picture)
 
+    @exactly
     def totals(self, progress: bool = True) -> Tensor:
         """A_n = Σ_p |C_n(p)|, (n_neurons,), float64, ≥ 0, on the model's device.
 
@@ -187,6 +188,7 @@ class LayerMaps:
         """
         return self._totals_and_heatmap(progress)[0].clone()
 
+    @exactly
     def heatmap(self, progress: bool = True) -> Tensor:
         """Σ_n |C_n(p)|, (H, W), float64, ≥ 0, on the model's device."""
         return self._totals_and_heatmap(progress)[1].clone()
