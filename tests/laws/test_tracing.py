@@ -1,6 +1,7 @@
 """The canvas against the literal definitions, the laws, and the authors' own values."""
 
 import copy
+import doctest
 from dataclasses import replace
 
 import literal
@@ -13,6 +14,7 @@ from conftest import Chain
 import xinc_core as xc
 from xinc_core.models import NeRV, position
 from xinc_core.tracing import RULES, Budget, Traced, whole
+from xinc_core.tracing import canvas as canvas_module
 from xinc_core.tracing import maps as maps_module
 
 # These networks are small, so their Jacobians would all be computed forwards, by impulses.
@@ -522,3 +524,9 @@ def test_frames_that_do_not_exist_are_refused_before_any_is_traced():
     ):
         with pytest.raises(kind):
             xc.trace_frames(NeRV(config), frames)
+
+
+def test_maps_add_up_as_the_tracers_own_example_says():
+    example = doctest.DocTestParser().get_doctest(canvas_module.__doc__, {}, "canvas", None, None)
+    assert len(example.examples) >= 8
+    assert doctest.DocTestRunner().run(example).failed == 0

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from xinc_core.models import check_registered, family, unpacked
+from xinc_core.util.checks import check_device
 from xinc_core.util.file_kinds import CHECKPOINT, kind_of_file
 from xinc_core.util.files import replace_file
 from xinc_core.util.tensor_files import brief, is_count
@@ -62,9 +63,12 @@ def save_model(model: nn.Module, path: str | Path, half: bool = False, **facts) 
 
 
 def load_model(
-    source: str | Path, size: tuple[int, int] | None = None, n_frames: int | None = None
+    source: str | Path,
+    size: tuple[int, int] | None = None,
+    n_frames: int | None = None,
+    device: str = "cpu",
 ) -> nn.Module:
-    """Load a model by its name or from a file; weights frozen, float32, on the CPU.
+    """Load a model by its name or from a file; weights frozen, float32.
 
     Parameters
     ----------
@@ -76,6 +80,8 @@ def load_model(
         (H, W) in pixels and number of frames: the authors' files carry neither, and a wrong one
         paints a wrong picture that cannot always be told from the file. Images, and HNeRV's
         ``quant_vid.pth``, need only ``size``. All other files carry their own.
+    device : str
+        "cpu" or "cuda": where its weights lie, and with them its pictures and maps.
 
     Returns
     -------
@@ -88,6 +94,7 @@ def load_model(
     """
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"a model is named, or its file is, not {brief(source)}")
+    check_device(device)
     path = find_model(str(source)) or Path(source)
     if not path.is_file():
         raise FileNotFoundError(no_model(source))
@@ -112,7 +119,7 @@ def load_model(
     for name, value in model.state_dict().items():
         if not value.isfinite().all():
             raise ValueError(f"{str(source)!r} holds values that are not finite, in {name!r}")
-    return model.requires_grad_(False)
+    return model.requires_grad_(False).to(device)
 
 
 def _load_authors(path: Path, size, n_frames) -> nn.Module:

@@ -2,6 +2,28 @@
 
 ``trace`` runs the model once and keeps each layer's input. Nothing is left on the model: no hooks,
 no gradients, no changed weights.
+
+**How maps add up to the picture.** In the last layer every neuron paints the picture itself. Under
+``paper`` each of its maps holds an equal share of the layer's bias, so the signed colours of all of
+them are the picture; ``first_order`` and ``ablation`` hold no bias, which is then missing.
+
+>>> import torch
+>>> import xinc_core as xc
+>>> model = xc.load_model("nerv-courtyard")
+>>> canvas = xc.trace(model, frame=3)  # rule "paper"
+>>> picture = canvas.image.double()  # unclamped
+>>> torch.allclose(canvas["head"].color_sum(), picture, atol=1e-5)
+True
+>>> without_bias = canvas.with_rule("first_order")["head"].color_sum()
+>>> bias = model.head.bias[:, None, None]
+>>> torch.allclose(without_bias + bias, picture, atol=1e-5)
+True
+
+In an earlier layer, ``first_order`` maps add up to what the layer's weights paint, to first order:
+its colours sum to J·(W∗x), with J the slope of the picture by the layer's output. Where all
+activations are ReLU, that and the same of the biases of this and all later layers, J·b, are the
+picture. The maps of ``paper`` do not add up there, because its rule carries each term on alone
+through the later activations; those of ``ablation`` miss what neurons do together.
 """
 
 from __future__ import annotations
@@ -49,9 +71,13 @@ def trace(
     Returns
     -------
     Canvas
+        Its picture and maps are in the model's dtype and on its device, sums of maps in float64 on
+        its device. Autocast and inference mode around the call change nothing.
 
     Raises
     ------
+    TypeError
+        For what is no model, and a frame that is no whole number.
     ValueError
         For an unknown rule or baseline, and for a model whose maps would not mean what they say.
     IndexError
@@ -295,10 +321,12 @@ class Canvas:
         Parameters
         ----------
         pixels : LongTensor, (P,)
-            Row-major pixel numbers.
+            Row-major pixel numbers, 0..H·W−1.
 
         Raises
         ------
+        IndexError
+            For a pixel outside of the picture.
         ValueError
             Where pixels see each other, as behind convolutions.
         """
@@ -306,6 +334,12 @@ class Canvas:
             raise ValueError(
                 "pixels of a convolutional network cannot be looked at alone: "
                 "they see their neighbours"
+            )
+        n_pixels = self.image[0].numel()
+        if pixels.numel() and not 0 <= int(pixels.min()) <= int(pixels.max()) < n_pixels:
+            raise IndexError(
+                f"pixels {int(pixels.min())} to {int(pixels.max())} are not all among the "
+                f"{n_pixels:,} of the picture, 0 to {n_pixels - 1}"
             )
         return self._changed(self._forward.at(pixels), self._whole or self._forward)
 

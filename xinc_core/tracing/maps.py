@@ -26,9 +26,15 @@ Groups = Iterator[tuple[Tensor, Tensor]]  # (neurons, values) of one group after
 class LayerMaps:
     """The contribution maps C_n(p) of one layer's neurons: lazy, streamed, reducible.
 
-    ``canvas["block3"]`` is one. Maps have the model's dtype and device; sums are float64. |C| is
-    Σ_c|·| over the colours for the three-channel rules, and the absolute value of the one map for
-    ``paper``. Values have the picture's units: 1 is the full range of a colour.
+    ``canvas["block3"]`` is one. Maps have the model's dtype and device; sums are float64 on the
+    same device; numbers of neurons are int64 on the CPU. |C| is Σ_c|·| over the colours for the
+    three-channel rules, and the absolute value of the one map for ``paper``. Values have the
+    picture's units: 1 is the full range of a colour.
+
+    Sign: a colour (:meth:`color`) of ``first_order`` and ``ablation`` is what the picture would
+    lose without the neuron, positive where the neuron brightens it. A map of ``paper`` is one
+    number a pixel, an activation's value: never negative behind ReLU, of either sign behind sine,
+    down to −0.17 behind GELU. How maps add up is said and shown in ``xinc_core.tracing.canvas``.
 
     Parameters
     ----------
@@ -170,7 +176,7 @@ class LayerMaps:
             In the order that is cheapest for the rule.
         maps : Tensor, (k, H, W)
         """
-        max_maps = int(min(max_bytes // self._map_bytes, len(self)))
+        max_maps = int(min(max_bytes / self._map_bytes, len(self)))
         for neurons in self._rule.groups(max_maps):
             yield neurons, self._rule.maps(neurons, self._picture)
 

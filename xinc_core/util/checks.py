@@ -96,6 +96,9 @@ def check_is_model(model: Any) -> None:
     elif isinstance(model, type):
         came = f"the class {model.__name__}"
         advice = "make one of it, by xc.fit or xc.load_model"
+    elif hasattr(model, "module") and all(hasattr(model.module, name) for name in OF_A_MODEL):
+        came = f"a {type(model).__name__} around one"
+        advice = "take its .module"
     elif hasattr(model, "forward") and hasattr(model, "parameters"):
         came = f"a {type(model).__name__}, which does not describe its layers"
         advice = "a chain of Linear or Conv2d layers is wrapped by xc.models.chain(…, size=(H, W))"
