@@ -31,7 +31,8 @@ def described(linears):
 
 
 class GaussianMLP(nn.Module):
-    family, Config, recipe = "gaussian", GaussianConfig, Recipe(epochs=1000, lr=5e-3)
+    family, Config = "gaussian", GaussianConfig
+    recipes = {"adam": Recipe(epochs=1000, lr=5e-3)}
     for_video, frame = False, 0
 
     def __init__(self, config):

@@ -1,5 +1,6 @@
 """Fitting: deterministic, resumable to the same bytes, and honest when it falls apart."""
 
+import functools
 import os
 import signal
 import threading
@@ -23,7 +24,8 @@ def same(a, b):
 
 
 def fit_nerv(clip, **options):
-    return xc.fit("nerv", clip, epochs=12, lr=5e-3, progress=False, **SMALL, **options)
+    settings = dict(recipe="paper", epochs=12, lr=5e-3) | options
+    return xc.fit("nerv", clip, progress=False, **SMALL, **settings)
 
 
 def test_fitting_learns_and_history_tells(clip, tmp_path):
@@ -33,9 +35,8 @@ def test_fitting_learns_and_history_tells(clip, tmp_path):
     assert not any(p.requires_grad for p in model.parameters())
     history.to_csv(tmp_path / "history.csv")
     assert (tmp_path / "history.csv").read_text().startswith("epoch,psnr,lr,seconds\n1,")
-    image, _ = xc.fit(
-        "ffn", clip, epochs=60, lr=1e-2, width=16, scale=2.0, checkpoint=False, progress=False
-    )
+    options = dict(epochs=60, lr=1e-2, width=16, scale=2.0)
+    image, _ = xc.fit("ffn", clip, recipe="paper", checkpoint=False, progress=False, **options)
     assert xc.evaluate(image, clip) > 10
 
 
@@ -46,32 +47,72 @@ def test_same_seed_same_bytes_and_the_global_random_state_is_left_alone(clip):
     assert torch.get_rng_state().equal(state)
 
 
-def test_ctrl_c_saves_and_the_same_call_reaches_the_same_bytes(clip, tmp_path, monkeypatch):
-    whole, _ = fit_nerv(clip, checkpoint=False)
+@pytest.mark.parametrize("recipe", ["fast", "paper"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_saves_and_the_same_call_reaches_the_same_bytes(
+    clip, tmp_path, monkeypatch, name, recipe
+):
+    number = getattr(signal, name)
+    fit_it = functools.partial(fit_nerv, clip, recipe=recipe)
+    whole, _ = fit_it(checkpoint=False)
     path, step, count = tmp_path / "fit.pt", training._step, 0
 
     def interrupted(*args):
         nonlocal count
         count += 1
         if count == 9:  # in the middle of the fifth epoch
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return step(*args)
 
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(number)
     monkeypatch.setattr(training, "_step", interrupted)
-    with pytest.raises(KeyboardInterrupt, match="after epoch 5 of 12; the same call continues"):
-        fit_nerv(clip, checkpoint=path)
-    assert signal.getsignal(signal.SIGINT) is handler
-    resumed, history = fit_nerv(clip, checkpoint=path)
+    sentence = "after epoch 5 of 12; the same call continues"
+    with pytest.raises(training.Stopped, match=sentence) as stopped:
+        fit_it(checkpoint=path)
+    assert stopped.value.signal == number
+    assert signal.getsignal(number) is handler
+    resumed, history = fit_it(checkpoint=path)
     assert count == 9 + 14 + 1 and same(whole, resumed) and len(history) == 12
-    again, _ = fit_nerv(clip, checkpoint=path)  # a finished fit is kept until its file is deleted
+    again, _ = fit_it(checkpoint=path)  # a finished fit is kept until its file is deleted
     assert count == 9 + 14 + 1 and same(whole, again)
     path.unlink()
     with pytest.raises(KeyboardInterrupt):
         count = 0
-        fit_nerv(clip, checkpoint=path)
+        fit_it(checkpoint=path)
     with pytest.raises(ValueError, match="belongs to another fit"):
-        fit_nerv(clip, checkpoint=path, seed=2)
+        fit_it(checkpoint=path, seed=2)
+
+
+def test_an_ignored_signal_stays_ignored(clip, monkeypatch):
+    step = training._step
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGHUP)
+        return step(*args)
+
+    monkeypatch.setattr(training, "_step", interrupted)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        _, history = fit_nerv(clip, checkpoint=False)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert len(history) == 12
+
+
+@pytest.mark.parametrize("recipe", ["fast", "paper"])
+def test_a_fit_stops_at_the_psnr_that_is_enough(clip, recipe, tmp_path):
+    path = tmp_path / "fit.pt"
+    whole, history = fit_nerv(clip, recipe=recipe, checkpoint=False)
+    enough = history["psnr"][5] - 1e-3
+    reached = next(n for n, psnr in enumerate(history["psnr"], 1) if psnr >= enough)
+    _, short = fit_nerv(clip, recipe=recipe, checkpoint=path, psnr=enough)
+    assert short["psnr"] == history["psnr"][:reached]
+    _, again = fit_nerv(clip, recipe=recipe, checkpoint=path, psnr=enough)
+    assert again["psnr"] == short["psnr"]
+    resumed, _ = fit_nerv(clip, recipe=recipe, checkpoint=path)  # asked for more: it goes on
+    assert same(whole, resumed)
+    with pytest.raises(ValueError, match="a positive number of dB"):
+        fit_nerv(clip, psnr=-3)
 
 
 def test_fitting_works_in_a_thread_where_no_signal_handler_can_be_set(clip):
@@ -86,13 +127,13 @@ def test_fitting_works_in_a_thread_where_no_signal_handler_can_be_set(clip):
 def test_divergence_is_caught_and_the_last_good_weights_kept(clip, monkeypatch, harm, tmp_path):
     step, count = training._step, 0
 
-    def harmful(run, codes, target, lr):
+    def harmful(run, codes, target):
         nonlocal count
         count += 1
         if count > 14:
             with torch.no_grad():
                 run.model.head.bias.add_(float("nan") if harm == "nan" else 5.0)
-        return step(run, codes, target, lr)
+        return step(run, codes, target)
 
     monkeypatch.setattr(training, "_step", harmful)
     with pytest.raises(training.DivergenceError, match="Try a lower learning rate") as caught:
@@ -135,11 +176,18 @@ def test_bad_requests_get_one_sentence(clip):
         (dict(epochs=0), "at least one epoch"),
         (dict(lr=-1.0), "positive rate"),
         (dict(depth=4), "no such option: .*'depth'"),
+        (dict(recipe="slow"), "ffn has no recipe 'slow'; it has fast, paper"),
     ):
         with pytest.raises(ValueError, match=sentence):
             xc.fit("ffn", clip, checkpoint=False, **options)
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="not available here"):
             xc.fit("ffn", clip, device="cuda")
+    with pytest.raises(ValueError, match="parameters is at most .*; this machine has room for no"):
+        xc.fit("nerv", clip, parameters=10**12)
+    with pytest.raises(TypeError, match=r"load it first: xc.load_clip\('courtyard'\)"):
+        xc.fit("nerv", "courtyard")
+    with pytest.raises(ValueError, match="no device 'gpu'"):
+        xc.fit("nerv", clip, device="gpu")
     with pytest.raises(ValueError, match="multiples of 48"):
         xc.fit("nerv", clip, strides=(4, 4, 3))

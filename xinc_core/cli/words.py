@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from xinc_core.util.text import tell
@@ -10,8 +11,9 @@ from xinc_core.util.text import tell
 from . import compress, explore, fit, lists, study, sweep, trace
 from .parsing import Parser
 
-# Exit statuses; the last two as shells give them to what a signal ended.
-FAILED, BAD_INPUT, STOPPED, NOBODY_READS = 1, 2, 130, 141
+FAILED, BAD_INPUT = 1, 2  # exit statuses
+SIGNALLED = 128  # and the signal's number, as shells give it to what a signal ended
+NOBODY_READS = 141
 SENTENCES = (ValueError, IndexError, OSError, RuntimeError, MemoryError)
 
 
@@ -22,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     -------
     int
         0 when done; 2 for bad input, in one sentence; 1 for a mistake of the program's own; 130
-        after Ctrl-C; 141, without a word, where nobody reads on, as in ``xinc models | head -1``.
+        after Ctrl-C and 143 after SIGTERM; 141, without a word, where nobody reads on, as in ``xinc models | head -1``.
     """
     try:
         try:
@@ -46,7 +48,7 @@ def _run(argv: list[str] | None) -> int:
         args.run(args)
     except KeyboardInterrupt as stop:
         _say(str(stop) or args.stopped)
-        return STOPPED
+        return SIGNALLED + getattr(stop, "signal", signal.SIGINT)
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it ends in one sentence

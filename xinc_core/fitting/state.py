@@ -13,6 +13,7 @@ from xinc_core.models import Recipe, position
 from xinc_core.util.files import replace_file
 
 from .history import History
+from .muon import Muon
 
 COLLAPSE_DB = 8.0  # a fall of PSNR by more, for good, is a divergence
 GOOD_DB = 1.0  # weights are good while PSNR is at most so far below its best
@@ -70,7 +71,7 @@ class FitState:
         if encoder is not None:
             self.trained = nn.ModuleList([model, encoder])
         self.trained.to(frames.device, memory_format=torch.channels_last)
-        self.optimizer = torch.optim.Adam(self.trained.parameters(), recipe.lr)
+        self.optimizers = _optimizers(model, self.trained, recipe)
         self.history = History()
         self.good: dict[str, Tensor] = {}
         # parameters, and where they may differ from zero; all of them may, unless it is said here
@@ -100,7 +101,8 @@ class FitState:
                 "name another checkpoint, or delete it"
             )
         self.trained.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"]):
+            optimizer.load_state_dict(saved)
         self.history.rows = state["history"]
         self.good = self._weights()
 
@@ -112,7 +114,7 @@ class FitState:
         state = dict(
             key=self.key,
             model=self.trained.state_dict(),
-            optimizer=self.optimizer.state_dict(),
+            optimizers=[optimizer.state_dict() for optimizer in self.optimizers],
             history=self.history.rows,
         )
         replace_file(self.path, lambda file: torch.save(state, file))
@@ -122,18 +124,16 @@ class FitState:
         """Whether the state was last saved long enough ago."""
         return time.monotonic() - self._saved >= self.save_every
 
-    def learning_rate(self, progress: float) -> float:
-        """The rate after a share of the fit, 0 to 1.
+    def set_rates(self, progress: float) -> float:
+        """Set the optimisers' rates after a share of the fit, 0 to 1; the recipe's ``lr`` by then.
 
-        A linear warm-up from a tenth of the recipe's rate, then a cosine to zero, or constant.
+        A linear warm-up from a tenth of the highest rate, then a cosine to zero, or constant.
         """
-        recipe = self.recipe
-        if progress < recipe.warmup:
-            return recipe.lr * (0.1 + 0.9 * progress / recipe.warmup)
-        if not recipe.cosine:
-            return recipe.lr
-        done = (progress - recipe.warmup) / (1 - recipe.warmup)
-        return recipe.lr * (0.5 + 0.5 * math.cos(math.pi * done))
+        share = _share_of_rate(self.recipe, progress)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = share * group["highest_lr"]
+        return share * self.recipe.lr
 
     def codes(self, index: Tensor) -> Tensor:
         """What the network decodes to these frames: codes of their positions, or of the frames.
@@ -190,3 +190,35 @@ class FitState:
         """A copy of all that is trained."""
         state = self.trained.state_dict()
         return {name: value.detach().clone() for name, value in state.items()}
+
+
+def _optimizers(
+    model: nn.Module, trained: nn.Module, recipe: Recipe
+) -> list[torch.optim.Optimizer]:
+    """Adam for all parameters; or Muon for the weights of all traced layers but the last, and Adam
+    for the rest.
+    """
+    parameters = list(trained.parameters())
+    if recipe.adam_lr is None:
+        optimizers = [torch.optim.Adam(parameters, recipe.lr)]
+    else:
+        # A layer's weight may be a view of the parameter; their memory is the same.
+        inner = {layer.weight.data_ptr() for layer in model.layers()[:-1]}
+        matrices = [weight for weight in parameters if weight.data_ptr() in inner]
+        others = [weight for weight in parameters if weight.data_ptr() not in inner]
+        adam = torch.optim.Adam(others, recipe.adam_lr, fused=True)
+        optimizers = [Muon(matrices, recipe.lr), adam] if matrices else [adam]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["highest_lr"] = group["lr"]
+    return optimizers
+
+
+def _share_of_rate(recipe: Recipe, progress: float) -> float:
+    """Which share of the highest rate is due after a share of the fit, both 0 to 1."""
+    if progress < recipe.warmup:
+        return 0.1 + 0.9 * progress / recipe.warmup
+    if not recipe.cosine:
+        return 1.0
+    done = (progress - recipe.warmup) / (1 - recipe.warmup)
+    return 0.5 + 0.5 * math.cos(math.pi * done)

@@ -8,12 +8,9 @@ bit.
 from __future__ import annotations
 
 import copy
-import signal
-import threading
+import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -21,17 +18,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xinc_core.clips import Clip
-from xinc_core.models import Recipe, new_encoder
+from xinc_core.models import Recipe, new_encoder, usual_recipe
 from xinc_core.models import family as family_class
 from xinc_core.models import recipe as recipe_of
+from xinc_core.util.checks import (
+    check_device,
+    check_is_clip,
+    check_pictures,
+    frame_number,
+    whole_number,
+)
 from xinc_core.util.files import digest
+from xinc_core.util.machine import free_bytes
 from xinc_core.util.progress import progress_bar
 
 from .history import History
+from .signals import Stopped, deferred_signals
 from .state import SAVE_EVERY, DivergenceError, FitState
 
-__all__ = ["DivergenceError", "History", "fit", "refine", "untrained"]
+__all__ = ["DivergenceError", "History", "Stopped", "fit", "refine", "untrained"]
 
+# A float32 each for the weight, its gradient and two moments.
+BYTES_OF_A_PARAMETER = 16
+MOST_PARAMETERS = 2e9  # where the system does not say how much memory is free
 STATES = Path(".cache/fits")  # where running states are saved unless a file is named
 
 
@@ -40,8 +49,10 @@ def fit(
     clip: Clip,
     frame: int = 0,
     seed: int = 1,
+    recipe: str | None = None,
     epochs: int | None = None,
     lr: float | None = None,
+    psnr: float | None = None,
     device: str = "cpu",
     checkpoint: str | Path | bool = True,
     progress: bool = True,
@@ -59,16 +70,21 @@ def fit(
         An image network is fitted to this frame of the clip, a video network to all frames.
     seed : int
         Fixes the initial weights and the order of the frames.
+    recipe : str, optional
+        "fast" (the default: Muon on the inner layers' weights, Adam on the rest) or "paper" (Adam,
+        as the papers fit these networks: NeRV 300 epochs at 1e-3, FFN 1,000 steps at 9e-4). A
+        family of your own has the recipes that it names.
     epochs, lr : optional
-        Default: those of the family's ``recipe`` (FFN 1,000 steps at 9e-4; NeRV 300 epochs at
-        1e-3).
+        Instead of the recipe's. The rate is Adam's, or Muon's where the recipe uses it.
+    psnr : float, optional
+        Stop once the mean PSNR of an epoch has reached so many dB.
     device : str
         "cpu" or "cuda".
     checkpoint : bool or path
-        Where the running state is kept; True means ``.cache/fits/``, removed when done. Ctrl-C ends
-        the epoch, saves and stops; the same call then continues, to the same bytes as an
-        uninterrupted fit on the same machine. A file that you name holds the finished fit until you
-        delete it, so that nothing is lost before you have saved the model.
+        Where the running state is kept; True means ``.cache/fits/``, removed when done. Ctrl-C,
+        SIGTERM and SIGHUP end the epoch, save and stop; the same call then continues, to the same
+        bytes as an uninterrupted fit on the same machine. A file that you name holds the finished
+        fit until you delete it, so that nothing is lost before you have saved the model.
     progress : bool
         Show a progress bar.
     save_every : float
@@ -86,20 +102,27 @@ def fit(
     ------
     DivergenceError
         Loss is not finite, or PSNR fell by more than 8 dB and stayed there.
-    ValueError, IndexError
-        For a family, an option, a device or a frame that does not exist.
+    Stopped
+        After Ctrl-C, SIGTERM or SIGHUP.
+    TypeError, ValueError, IndexError
+        For what is no clip or no network, and for a family, recipe, option, device or frame that
+        does not exist.
     """
     kind = family_class(family)
-    _check_frame(clip, frame)
-    recipe = recipe_of(family).instead(epochs=epochs, lr=lr)
-    _check_device(device)
+    check_is_clip(clip)
+    check_pictures(clip.frames)
+    frame = frame_number(frame, len(clip), "the clip's")
+    check_device(device)
+    how = recipe_of(family, recipe).instead(epochs=epochs, lr=lr)
+    if psnr is not None and not psnr > 0:
+        raise ValueError(f"psnr is a positive number of dB at which to stop, not {psnr!r}")
     config = _configuration(kind, clip, options)
     job = dict(
         family=family,
         clip=clip.checksum,
         frame=frame,
         seed=seed,
-        recipe=asdict(recipe),
+        recipe=asdict(how),
         config=asdict(config),
     )
     key = digest(job)[:16]
@@ -108,9 +131,9 @@ def fit(
     if not kind.for_video:
         frames = frames[frame : frame + 1]
     path = _state_path(checkpoint, key)
-    state = FitState(model, recipe, frames.to(device), encoder, key, path, save_every)
+    state = FitState(model, how, frames.to(device), encoder, key, path, save_every)
     state.resume()
-    _run_epochs(state, seed, progress)
+    _run_epochs(state, seed, progress, psnr)
     if checkpoint is True:
         path.unlink(missing_ok=True)
     else:
@@ -169,18 +192,16 @@ def untrained(family: str, config, seed: int = 1) -> nn.Module:
     return model
 
 
-def _check_frame(clip: Clip, frame: int) -> None:
-    if not 0 <= frame < len(clip):
-        raise IndexError(f"frame {frame} is outside the clip's {len(clip)} frames")
-
-
-def _check_device(device: str) -> None:
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} is not available here; leave it out to fit on the CPU")
-
-
 def _configuration(kind: type[nn.Module], clip: Clip, options: dict):
-    """The family's configuration for a clip; an option that it does not have is refused."""
+    """The family's configuration for a clip.
+
+    An option that the family does not have is refused, and so is a network that has no room here.
+    """
+    if options.get("parameters") is not None:
+        most = min(free_bytes() / BYTES_OF_A_PARAMETER, MOST_PARAMETERS)
+        options["parameters"] = whole_number(
+            options["parameters"], "parameters", 1, int(most), "this machine has room for no more"
+        )
     try:
         return kind.Config.for_clip(clip.size, len(clip), **options)
     except TypeError as error:
@@ -212,31 +233,37 @@ def _frozen(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.contiguous_format).requires_grad_(False)
 
 
-def _run_epochs(state: FitState, seed: int, progress: bool) -> None:
+def _run_epochs(state: FitState, seed: int, progress: bool, enough: float | None = None) -> None:
     """Epochs from where the state stands to the recipe's end.
+
+    enough : PSNR in dB of an epoch that ends the fit.
 
     Raises
     ------
-    KeyboardInterrupt
-        After Ctrl-C, at the end of the epoch, with the state saved.
+    Stopped
+        After Ctrl-C or a signal that asks to end: at the end of the epoch, with the state saved.
     """
     history, epochs = state.history, state.recipe.epochs
+    if enough is None:
+        enough = math.inf
     start, before = time.monotonic(), history.seconds
     bar = progress_bar(
         total=epochs, initial=len(history), disable=not progress, desc=f"fit {state.model.family}"
     )
-    with bar, _deferred_interrupt() as interrupt:
+    with bar, deferred_signals() as signals:
         for epoch in range(len(history), epochs):
+            if len(history) and history["psnr"][-1] >= enough:
+                break
             psnr, lr = _one_epoch(state, seed, epoch)
             seconds = before + time.monotonic() - start
             history.rows.append(dict(epoch=epoch + 1, psnr=psnr, lr=lr, seconds=seconds))
             state.guard()
             bar.update()
             bar.set_postfix_str(f"{psnr:.2f} dB")
-            if interrupt.came or state.is_due():
+            if signals.came or state.is_due():
                 state.save()
-            if interrupt.came:
-                raise KeyboardInterrupt(_stopped(state))
+            if signals.came:
+                raise Stopped(_stopped(state), signals.came)
     state.settle()
 
 
@@ -248,24 +275,24 @@ def _one_epoch(state: FitState, seed: int, epoch: int) -> tuple[float, float]:
     psnr = []
     for number, index in enumerate(order.split(recipe.batch)):
         share = (epoch + number * recipe.batch / n) / recipe.epochs  # of the whole fit
-        lr = state.learning_rate(share)
+        lr = state.set_rates(share)
         index = index.to(state.frames.device)
-        psnr += _step(state, state.codes(index), state.frames[index], lr)
+        psnr += _step(state, state.codes(index), state.frames[index])
     return torch.stack(psnr).mean().item(), lr
 
 
-def _step(state: FitState, codes: Tensor, target: Tensor, lr: float) -> list[Tensor]:
-    """One Adam step on a batch; the PSNR in dB of each of its frames before the step.
+def _step(state: FitState, codes: Tensor, target: Tensor) -> list[Tensor]:
+    """One step on a batch; the PSNR in dB of each of its frames before the step.
 
     codes : as the network decodes them, B of them; target : (B, 3, H, W).
     """
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr
     output = state.model.decode(codes)
     mse = F.mse_loss(output, target, reduction="none").flatten(1).mean(1)  # (B,)
-    state.optimizer.zero_grad()
+    for optimizer in state.optimizers:
+        optimizer.zero_grad()
     mse.mean().backward()
-    state.optimizer.step()
+    for optimizer in state.optimizers:
+        optimizer.step()
     with torch.no_grad():
         for weights, may_differ in state.sparsity:
             weights.mul_(may_differ)
@@ -273,36 +300,8 @@ def _step(state: FitState, codes: Tensor, target: Tensor, lr: float) -> list[Ten
 
 
 def _stopped(state: FitState) -> str:
-    """The sentence after Ctrl-C."""
+    """The sentence after a signal."""
     then = "nothing was kept, as asked"
     if state.path:
         then = "the same call continues from there"
     return f"stopped after epoch {len(state.history)} of {state.recipe.epochs}; {then}"
-
-
-@dataclass
-class _Interrupt:
-    """Whether Ctrl-C was pressed."""
-
-    came: bool = False
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[_Interrupt]:
-    """Note Ctrl-C instead of breaking off in the middle of a step.
-
-    In a thread that is not the main one no signal arrives, and none can be handled.
-    """
-    interrupt = _Interrupt()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupt
-        return
-
-    def note(number, frame) -> None:
-        interrupt.came = True
-
-    previous = signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, previous)

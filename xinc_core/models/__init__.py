@@ -40,7 +40,7 @@ from .protocol import (
     packed,
     position,
     readers,
-    recipe_of,
+    recipes_of,
     unpacked,
 )
 from .siren import SIREN, Sine, SIRENConfig
@@ -86,6 +86,7 @@ __all__ = [
     "render",
     "run",
     "unpacked",
+    "usual_recipe",
 ]
 
 
@@ -102,9 +103,33 @@ def family(name: str) -> Any:
     return FAMILIES[name]
 
 
-def recipe(name: str) -> Recipe:
-    """How the family of this name is fitted: by its own recipe, or the usual one."""
-    return recipe_of(family(name))
+def recipe(name: str, which: str | None = None) -> Recipe:
+    """How the family of this name is fitted.
+
+    Parameters
+    ----------
+    name : str
+        Of the family.
+    which : str, optional
+        Of the recipe: "fast" or "paper" for the families that come with the package. By default
+        the one that the family names first.
+
+    Raises
+    ------
+    ValueError
+        Naming the recipes, where the family has none of this name.
+    """
+    recipes = recipes_of(family(name))
+    if which is None:
+        which = next(iter(recipes))
+    if which not in recipes:
+        raise ValueError(f"{name} has no recipe {which!r}; it has {', '.join(recipes)}")
+    return recipes[which]
+
+
+def usual_recipe(name: str) -> str:
+    """The name of the recipe by which a family is fitted unless another is asked for."""
+    return next(iter(recipes_of(family(name))))
 
 
 def author_readers() -> list[Any]:

@@ -54,7 +54,10 @@ class FFN(nn.Module):
 
     family = "ffn"
     Config = FFNConfig
-    recipe = Recipe(1000, 9e-4)
+    recipes = {
+        "fast": Recipe(300, 0.02, warmup=0.05, cosine=True, adam_lr=2e-3),
+        "paper": Recipe(1000, 9e-4),
+    }
     for_video = False
     frame = 0  # of its clip, that it was fitted to
 

@@ -163,7 +163,10 @@ class HNeRV(nn.Module):
 
     family = "hnerv"
     Config = HNeRVConfig
-    recipe = Recipe(300, 1e-3, warmup=0.2, cosine=True)
+    recipes = {
+        "fast": Recipe(100, 0.02, warmup=0.05, cosine=True, adam_lr=2e-3),
+        "paper": Recipe(300, 1e-3, warmup=0.2, cosine=True),
+    }
     for_video = True
 
     embeddings: Tensor  # (T, c, h, w)

@@ -118,7 +118,10 @@ class NeRV(nn.Module):
 
     family = "nerv"
     Config = NeRVConfig
-    recipe = Recipe(300, 1e-3, warmup=0.2, cosine=True)
+    recipes = {
+        "fast": Recipe(60, 0.02, warmup=0.05, cosine=True, adam_lr=2e-3),
+        "paper": Recipe(300, 1e-3, warmup=0.2, cosine=True),
+    }
     for_video = True
 
     def __init__(self, config: NeRVConfig):

@@ -12,14 +12,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a family is fitted: Adam on the mean squared error.
+    """How a family is fitted to the mean squared error; METHOD 5.
 
     Attributes
     ----------
     epochs : int
         Passes over all frames, at least 1.
     lr : float
-        Adam's highest learning rate, above 0.
+        Highest learning rate, above 0: of Adam for all parameters, or, where ``adam_lr`` is given,
+        of Muon for the weights of all traced layers but the last.
+    adam_lr : float, optional
+        Then Adam's highest rate, for everything else.
     batch : int
         Frames per step.
     warmup : float
@@ -33,6 +36,7 @@ class Recipe:
     batch: int = 2
     warmup: float = 0.0
     cosine: bool = False
+    adam_lr: float | None = None
 
     def instead(self, **options: Any) -> Recipe:
         """The recipe with these options instead of its own, where they are not None.
@@ -44,7 +48,7 @@ class Recipe:
         """
         given = {name: value for name, value in options.items() if value is not None}
         recipe = replace(self, **given)
-        if recipe.epochs < 1 or recipe.lr <= 0:
+        if recipe.epochs < 1 or not recipe.lr > 0:
             raise ValueError(
                 "a fit needs at least one epoch and a positive rate, "
                 f"not epochs={recipe.epochs}, lr={recipe.lr}"

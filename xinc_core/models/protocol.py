@@ -80,8 +80,8 @@ class Family(TracedModel, Protocol):
         n_frames, **options)``, which makes the configuration for a clip.
     config : Config
         The network's own.
-    recipe : Recipe
-        How it is fitted; optional, see :func:`recipe_of`.
+    recipes : dict of str to Recipe
+        How it can be fitted, by name, the usual way first; optional, see :func:`recipes_of`.
     """
 
     family: ClassVar[str]
@@ -134,9 +134,12 @@ class ReadsAuthors(Protocol):
         """
 
 
-def recipe_of(kind: type) -> Recipe:
-    """How a family is fitted: by its own recipe, or the usual one."""
-    return getattr(kind, "recipe", Recipe())
+def recipes_of(kind: type) -> dict[str, Recipe]:
+    """How a family can be fitted, by name, the usual way first.
+
+    A family that names none is fitted by Adam, as ``Recipe()`` says.
+    """
+    return getattr(kind, "recipes", {"paper": Recipe()})
 
 
 def family_name(model: object) -> str | None:

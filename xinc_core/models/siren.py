@@ -94,7 +94,10 @@ class SIREN(nn.Module):
 
     family = "siren"
     Config = SIRENConfig
-    recipe = Recipe(1000, 1e-3)
+    recipes = {
+        "fast": Recipe(300, 0.003, warmup=0.05, cosine=True, adam_lr=1e-3),
+        "paper": Recipe(1000, 1e-3),
+    }
     for_video = False
     frame = 0  # of its clip, that it was fitted to
 
