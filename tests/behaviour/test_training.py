@@ -191,3 +191,29 @@ def test_bad_requests_get_one_sentence(clip):
         xc.fit("nerv", clip, device="gpu")
     with pytest.raises(ValueError, match="multiples of 48"):
         xc.fit("nerv", clip, strides=(4, 4, 3))
+
+
+@pytest.mark.parametrize("family", ["nerv", "ffn"])
+def test_a_refit_is_the_same_network_on_another_way(clip, family):
+    options = SMALL if family == "nerv" else dict(width=16, scale=2.0)
+    options = options | dict(epochs=30, lr=5e-3, recipe="paper", checkpoint=False, progress=False)
+    own, refit, again = (
+        xc.fit(family, clip, refit=refit, **options)[0] for refit in (False, True, True)
+    )
+    other, _ = xc.fit(family, clip, seed=2, **options)
+    assert same(refit, again) and not same(own, refit)
+
+    def distance(a, b):
+        weights = zip(a.parameters(), b.parameters())
+        return sum((one - two).pow(2).sum() for one, two in weights) ** 0.5
+
+    assert distance(own, refit) < distance(own, other) / 3  # it begins where its own fit began
+
+
+def test_a_refit_of_a_whole_picture_begins_from_weights_that_moved_a_thousandth(clip):
+    network = training.untrained("ffn", training.family_class("ffn").Config((32, 64), width=40))
+    moved = training.untrained("ffn", network.config)
+    training._move_weights(moved, 1)
+    for before, after in zip(network.parameters(), moved.parameters()):
+        if before.numel() > 100:
+            assert 0.8e-3 < (after - before).std() / before.std() < 1.2e-3

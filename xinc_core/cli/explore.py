@@ -126,11 +126,11 @@ def _of_clip(args: argparse.Namespace) -> Subject:
 
 def _network_of(clip: str, source: str) -> str:
     """The shipped network of a clip that is opened where none is named."""
-    from xinc_core.storage import list_models
+    from xinc_core.storage import is_own_fit, list_models
 
     own = []
     for name, facts in list_models().items():
-        if facts.get("clip") == clip and not facts.get("flipped"):
+        if facts.get("clip") == clip and is_own_fit(facts):
             own.append(name)
     if not own:
         raise ValueError(

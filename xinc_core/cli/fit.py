@@ -45,10 +45,12 @@ def add(top: Parser) -> None:
     )
     command.add_argument("--seed", type=seed, default=1)
     command.add_argument(
-        "--epochs", type=whole(1), help="default: the family's (300 for nerv, 1000 steps for ffn)"
+        "--recipe", help="fast (default) or paper (Adam: nerv 300 epochs, ffn 1000 steps)"
     )
+    command.add_argument("--epochs", type=whole(1), help="default: the recipe's")
+    command.add_argument("--lr", type=rate, help="learning rate; default: the recipe's")
     command.add_argument(
-        "--lr", type=rate, help="learning rate; default: the family's (1e-3 for nerv, 9e-4 for ffn)"
+        "--psnr", type=rate, metavar="DB", help="stop when the mean of an epoch has reached it"
     )
     command.add_argument(
         "--parameters", type=whole(1), help="target number of parameters (video networks)"
@@ -81,8 +83,10 @@ def run(args: argparse.Namespace) -> None:
         out,
         frame=args.frame,
         seed=args.seed,
+        recipe=args.recipe,
         epochs=args.epochs,
         lr=args.lr,
+        psnr=args.psnr,
         device=args.device,
         **options,
     )

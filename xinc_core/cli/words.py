@@ -24,7 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     -------
     int
         0 when done; 2 for bad input, in one sentence; 1 for a mistake of the program's own; 130
-        after Ctrl-C and 143 after SIGTERM; 141, without a word, where nobody reads on, as in ``xinc models | head -1``.
+        after Ctrl-C and 143 after SIGTERM; 141, without a word, where nobody reads on, as in
+        ``xinc models | head -1``.
     """
     try:
         try:

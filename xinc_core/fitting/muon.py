@@ -39,9 +39,7 @@ class Muon(torch.optim.Optimizer):
         Share of the last momentum that is kept, 0 to 1.
     """
 
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = MOMENTUM
-    ):
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = MOMENTUM):
         super().__init__(parameters, dict(lr=lr, momentum=momentum))
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xinc_core.clips import Clip
-from xinc_core.models import Recipe, new_encoder, usual_recipe
+from xinc_core.models import Recipe, new_encoder
 from xinc_core.models import family as family_class
 from xinc_core.models import recipe as recipe_of
 from xinc_core.util.checks import (
@@ -38,6 +38,8 @@ from .state import SAVE_EVERY, DivergenceError, FitState
 
 __all__ = ["DivergenceError", "History", "Stopped", "fit", "refine", "untrained"]
 
+ORDER_OF_A_REFIT = 500_000  # added to the seed of the order of batches
+MOVE_OF_A_REFIT = 1e-3  # of the standard deviation of a tensor of initial weights
 # A float32 each for the weight, its gradient and two moments.
 BYTES_OF_A_PARAMETER = 16
 MOST_PARAMETERS = 2e9  # where the system does not say how much memory is free
@@ -53,6 +55,7 @@ def fit(
     epochs: int | None = None,
     lr: float | None = None,
     psnr: float | None = None,
+    refit: bool = False,
     device: str = "cpu",
     checkpoint: str | Path | bool = True,
     progress: bool = True,
@@ -78,6 +81,10 @@ def fit(
         Instead of the recipe's. The rate is Adam's, or Muon's where the recipe uses it.
     psnr : float, optional
         Stop once the mean PSNR of an epoch has reached so many dB.
+    refit : bool
+        Fit the network of this seed a second time, as METHOD 5 has it: from the same initial
+        weights in another order of batches. A network that sees all frames in every step starts
+        from initial weights that are moved by 1e-3 of their standard deviation instead.
     device : str
         "cpu" or "cuda".
     checkpoint : bool or path
@@ -124,6 +131,7 @@ def fit(
         seed=seed,
         recipe=asdict(how),
         config=asdict(config),
+        refit=refit,
     )
     key = digest(job)[:16]
     model, encoder = _new_network(family, config, seed)
@@ -132,8 +140,13 @@ def fit(
         frames = frames[frame : frame + 1]
     path = _state_path(checkpoint, key)
     state = FitState(model, how, frames.to(device), encoder, key, path, save_every)
+    order = seed
+    if refit and len(frames) > how.batch:
+        order = seed + ORDER_OF_A_REFIT
+    elif refit:
+        _move_weights(state.trained, seed)
     state.resume()
-    _run_epochs(state, seed, progress, psnr)
+    _run_epochs(state, order, progress, psnr)
     if checkpoint is True:
         path.unlink(missing_ok=True)
     else:
@@ -229,14 +242,25 @@ def _new_network(family: str, config, seed: int) -> tuple[nn.Module, nn.Module |
         return model, new_encoder(model)
 
 
+@torch.no_grad()
+def _move_weights(trained: nn.Module, seed: int) -> None:
+    """Move initial weights a little, by random numbers of the seed's own."""
+    random = torch.Generator().manual_seed(seed)
+    for weight in trained.parameters():
+        if weight.numel() > 1:
+            # drawn on the CPU: the same numbers on every device
+            noise = torch.randn(weight.shape, generator=random).to(weight)
+            weight.add_(noise * weight.std() * MOVE_OF_A_REFIT)
+
+
 def _frozen(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.contiguous_format).requires_grad_(False)
 
 
-def _run_epochs(state: FitState, seed: int, progress: bool, enough: float | None = None) -> None:
+def _run_epochs(state: FitState, order: int, progress: bool, enough: float | None = None) -> None:
     """Epochs from where the state stands to the recipe's end.
 
-    enough : PSNR in dB of an epoch that ends the fit.
+    order : seed of the order of frames; enough : PSNR in dB of an epoch that ends the fit.
 
     Raises
     ------
@@ -254,7 +278,7 @@ def _run_epochs(state: FitState, seed: int, progress: bool, enough: float | None
         for epoch in range(len(history), epochs):
             if len(history) and history["psnr"][-1] >= enough:
                 break
-            psnr, lr = _one_epoch(state, seed, epoch)
+            psnr, lr = _one_epoch(state, order, epoch)
             seconds = before + time.monotonic() - start
             history.rows.append(dict(epoch=epoch + 1, psnr=psnr, lr=lr, seconds=seconds))
             state.guard()

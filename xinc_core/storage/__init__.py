@@ -24,12 +24,14 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors; a test holds
     from .plain import load_model as load_model
     from .plain import save_model as save_model
     from .registry import find_model as find_model
+    from .registry import is_own_fit as is_own_fit
     from .registry import list_models as list_models
     from .registry import model_name as model_name
 
 PLACES = {
     "find_model": "registry",
     "fit_and_save": "fitted",
+    "is_own_fit": "registry",
     "list_models": "registry",
     "load_model": "plain",
     "model_name": "registry",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xinc_core.clips import Clip
 from xinc_core.fitting import DivergenceError, History, evaluate, fit
+from xinc_core.models import usual_recipe
 from xinc_core.util.files import held_alone
 
 from .plain import save_model
@@ -19,10 +20,13 @@ def fit_and_save(
     *,
     frame: int = 0,
     seed: int = 1,
+    recipe: str | None = None,
     epochs: int | None = None,
     lr: float | None = None,
+    psnr: float | None = None,
     device: str = "cpu",
     mirrored: bool = False,
+    refit: bool = False,
     rescue: str | Path | None = None,
     progress: bool = True,
     **options,
@@ -35,7 +39,7 @@ def fit_and_save(
 
     Parameters
     ----------
-    family, clip, frame, seed, epochs, lr, device, progress, **options
+    family, clip, frame, seed, recipe, epochs, lr, psnr, device, refit, progress, **options
         As for :func:`xinc_core.fit`.
     path : str or Path
         Of the model's file; ends in ``.safetensors``.
@@ -64,8 +68,17 @@ def fit_and_save(
     with held_alone(lock, refusal, keep=False):
         target = mirror(clip) if mirrored else clip
         state = path.with_suffix(".fit.pt")
+        recipe = recipe or usual_recipe(family)
         settings = dict(
-            frame=frame, seed=seed, epochs=epochs, lr=lr, device=device, progress=progress
+            frame=frame,
+            seed=seed,
+            recipe=recipe,
+            epochs=epochs,
+            lr=lr,
+            psnr=psnr,
+            device=device,
+            refit=refit,
+            progress=progress,
         )
         try:
             model, history = fit(family, target, checkpoint=state, **settings, **options)
@@ -75,22 +88,25 @@ def fit_and_save(
             state.unlink(missing_ok=True)
             raise RuntimeError(f"{error} They are in {str(rescued)!r}.") from None
         model = model.cpu()
-        psnr = evaluate(model, target)
+        reached = evaluate(model, target)
         facts = dict(
             clip=clip.name,
             clip_checksum=clip.checksum,
             seed=seed,
+            recipe=recipe,
             epochs=len(history),
-            psnr=round(psnr, 3),
+            psnr=round(reached, 3),
         )
         if not model.for_video:
             facts["frame"] = model.frame
         if mirrored:
             facts["flipped"] = True
+        if refit:
+            facts["refit"] = True
         save_model(model, path, **facts)
         history.to_csv(path.with_suffix(".history.csv"))
         state.unlink(missing_ok=True)
-        return psnr, history
+        return reached, history
 
 
 def _save_last_good(error: DivergenceError, path: Path, clip: Clip, seed: int) -> None:

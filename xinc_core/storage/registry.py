@@ -39,6 +39,11 @@ def model_name(family: str, clip: str, seed: int = 1) -> str:
     return f"{name}-s{seed}"
 
 
+def is_own_fit(facts: dict) -> bool:
+    """Whether a header is that of a clip's own fit: neither a mirrored twin nor a refit."""
+    return not facts.get("flipped") and not facts.get("refit")
+
+
 def no_model(source: str | Path) -> str:
     """The sentence for a model that is neither a file nor known by its name."""
     refused = f"no model {str(source)!r}"
@@ -46,6 +51,6 @@ def no_model(source: str | Path) -> str:
         return f"{refused}: it is no file, and {no_data('the shipped models are')}"
     first_seeds = []
     for name, facts in list_models().items():
-        if facts.get("seed", 1) == 1 and not facts.get("flipped"):
+        if facts.get("seed", 1) == 1 and is_own_fit(facts):
             first_seeds.append(name)
     return f"{refused}: neither a file nor one of {', '.join(first_seeds)} or their other seeds"

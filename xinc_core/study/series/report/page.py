@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xinc_core.clips import CLIP_FILE, Clip, load_clip
 from xinc_core.editing.sampling import CHANNELS, CHANNELS_OF_HUGE, LARGE_NEURONS
-from xinc_core.storage import model_name, read_header
+from xinc_core.storage import is_own_fit, model_name, read_header
 from xinc_core.study import figures
 from xinc_core.study.series.plans import PROFILES
 from xinc_core.util.files import hash_file, replace_file
@@ -114,13 +114,13 @@ def _clip(run: Path, facts: dict) -> Clip:
 
 def _models(run: Path, clip: str) -> list[dict]:
     """The run's weights of this clip: header, file, checksum; by family, then seed; not the
-    mirrored twins.
+    mirrored twins and the refits.
     """
     models = []
     for file in sorted((run / "models").glob("*.safetensors")):
         header = read_header(file)
         own = header.get("clip", clip) == clip and "family" in header
-        if own and not header.get("flipped"):
+        if own and is_own_fit(header):
             models.append(header | dict(file=file, checksum=hash_file(file)))
     return sorted(models, key=lambda model: (model["family"], model.get("seed", 0)))
 
