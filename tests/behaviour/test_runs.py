@@ -19,7 +19,9 @@ from PIL import Image
 import xinc_core as xc
 from xinc_core import clips
 from xinc_core.cli import words as cli
+from xinc_core.models import recipe
 from xinc_core.study.series import executing, plans, runs
+from xinc_core.study.series.plans import Role
 from xinc_core.util.files import locked
 from xinc_core.util.paths import environment
 
@@ -70,12 +72,27 @@ def test_a_video_gets_both_kinds_of_network_and_a_picture_the_image_networks(fil
     )
     with pytest.raises(ValueError, match="one frame"):
         planned(film, frames=slice(0, 1), families=["nerv"])
-    assert [fit for fit in picture.fits() if fit[2]], "image networks have a twin"
-    assert (
-        video.epochs == {"nerv": 150, "ffn": 500}
-        and planned(film, epochs=300).epochs["ffn"] == 1000
-    )
-    assert planned(film, epochs={"ffn": 7}).epochs == {"nerv": 150, "ffn": 7}
+    for made in (video, picture):
+        roles = {(fit.family, fit.role) for fit in made.fits()}
+        assert roles == {(family, role) for family in made.families for role in Role}
+    nerv, ffn = recipe("nerv", "fast").epochs, recipe("ffn", "fast").epochs
+    assert video.epochs == {"nerv": nerv, "ffn": ffn}
+    assert planned(film, epochs={"ffn": 7}).epochs == {"nerv": nerv, "ffn": 7}
+    as_the_papers = planned(film, recipe="paper")
+    assert as_the_papers.epochs == {"nerv": 300, "ffn": 1000}
+    assert planned(film, recipe="paper", epochs=30).epochs == {"nerv": 30, "ffn": 100}
+    assert planned(film, profile="full").epochs["nerv"] == 2 * nerv
+
+
+def test_every_seed_is_fitted_and_the_first_has_a_twin_and_a_refit(film):
+    fits = list(planned(film, seeds=[4, 2]).fits())
+    assert [fit.role for fit in fits if fit.family == "nerv" and fit.seed == 4] == list(Role)
+    assert [fit.role for fit in fits if fit.family == "nerv" and fit.seed == 2] == [Role.OWN]
+    # the older question about coordinate networks takes a twin for every seed
+    assert [fit.role for fit in fits if fit.family == "ffn" and fit.seed == 2] == [
+        Role.OWN,
+        Role.TWIN,
+    ]
 
 
 def test_a_clip_never_takes_the_name_of_a_shipped_one(tmp_path):
@@ -113,8 +130,9 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(film, tmp_path, ca
     code, _, told = run(capsys, "study", film, "--out", tmp_path / "run", "--dry-run")
     assert code == 0 and not (tmp_path / "run").exists()
     for word in (
-        "fit nerv, seed 10: 150 epochs",
-        "fit ffn, seed 1, mirrored: 500",
+        f"fit nerv, seed 1: {recipe('nerv', 'fast').epochs} epochs",
+        f"fit ffn, seed 1, mirrored: {recipe('ffn', 'fast').epochs}",
+        "fit ffn, seed 1, once more",
         "09_faithfulness",
         "minutes",
         "MB on disk",

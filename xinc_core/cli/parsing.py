@@ -208,20 +208,25 @@ def add_study_options(command: Parser) -> tuple[str, ...]:
             nargs="+",
             type=seed,
             metavar="N",
-            help="fits per family (quick: 1 10; full: 1 10 20 30 40)",
+            help="fits per family (quick: 1; full: 1 10 20 30 40)",
         ),
         command.add_argument(
             "--profile",
             choices=("quick", "full"),
-            help="how thorough (quick: at most 32 frames, 150 epochs)",
+            help="how thorough (quick: at most 32 frames, one seed)",
         ),
         command.add_argument(
             "--epochs",
             nargs="+",
             type=epochs,
             metavar="N",
-            help="of video networks (image networks take 10/3 as many steps), "
-            "or of each family: nerv=300 ffn=1000",
+            help="of NeRV (other families are trained in the proportions of their recipes), "
+            "or of each family: nerv=300 ffn=1000; default: the recipe's",
+        ),
+        command.add_argument(
+            "--recipe",
+            choices=("fast", "paper"),
+            help="how networks are fitted: fast (default) or as the papers did",
         ),
         command.add_argument(
             "--size",

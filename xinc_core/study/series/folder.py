@@ -161,6 +161,7 @@ def write_facts(plan: Plan, clip: Clip) -> None:
         families=plan.families,
         seeds=plan.seeds,
         command=plan.command,
+        recipe=plan.recipe,
         epochs=plan.epochs,
         device=plan.device,
         seconds=noted_seconds(plan),

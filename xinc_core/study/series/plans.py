@@ -9,13 +9,14 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
 from xinc_core.clips import clip_name, frames_of, list_clips, video_of
 from xinc_core.models import family as family_class
-from xinc_core.models import recipe
+from xinc_core.models import recipe as recipe_of
 from xinc_core.storage import model_name
 from xinc_core.util.checks import check_device
 from xinc_core.util.files import digest
@@ -34,8 +35,8 @@ class Profile:
         At most so many frames of the clip; None for all.
     per_second : float or None
         At most so many of them from a second of the clip; None for all.
-    epochs : int
-        Of video networks; image networks take 10/3 as many full-image steps.
+    times : int
+        How many times a recipe's epochs networks are trained for.
     seeds : tuple of int
         Fits per family.
     measured : int
@@ -46,23 +47,31 @@ class Profile:
 
     most_frames: int | None
     per_second: float | None
-    epochs: int
+    times: int
     seeds: tuple[int, ...]
     measured: int
     notebooks: int
 
 
 PROFILES = {
-    "quick": Profile(32, 5.0, 150, (1, 10), 3, 10),
-    "full": Profile(None, None, 300, (1, 10, 20, 30, 40), 8, 13),
+    "quick": Profile(32, 5.0, 1, (1,), 3, 10),
+    "full": Profile(None, None, 2, (1, 10, 20, 30, 40), 8, 13),
 }
 WOULD_ADD = (
-    "--profile full takes every frame, trains for twice as long, fits five seeds instead of two "
-    "(intervals become narrow enough for verdicts), measures the first seed on eight frames "
-    "instead of three, and adds notebooks 10 to 12"
+    "--profile full takes every frame, trains for twice as long, fits five seeds instead of one "
+    "(which gives intervals), measures the first seed on eight frames instead of three, and adds "
+    "notebooks 10 to 12"
 )
 LONGEST_SLUG = 60  # characters of a clip's name in the names of files
-EPOCHS_OF_VIDEO = 300  # in the recipes; image networks' steps are scaled from it
+USUAL_RECIPE = "fast"
+
+
+class Role(Enum):
+    """What a network of a study is fitted for; the value is the ending of its name."""
+
+    OWN = ""
+    TWIN = "-flip"  # the same seed, fitted to the frames mirrored left to right
+    REFIT = "-refit"  # the same seed and frames, fitted once more on another way
 
 
 class Fit(NamedTuple):
@@ -70,7 +79,7 @@ class Fit(NamedTuple):
 
     family: str
     seed: int
-    mirrored: bool  # fitted to the mirrored frame: the twin of an image network
+    role: Role
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,8 @@ class Plan:
         To which frames are scaled; None for the usual size.
     epochs : dict of family to int
         Epochs of a video network, full-image steps of an image network.
+    recipe : str
+        By which networks are fitted, "fast" or "paper".
     notebooks : tuple of str
         Names, in the order of the series.
     """
@@ -106,23 +117,27 @@ class Plan:
     families: tuple[str, ...]
     seeds: tuple[int, ...]
     epochs: dict[str, int]
+    recipe: str
     profile: str
     device: str
     notebooks: tuple[str, ...]
 
     def fits(self) -> Iterator[Fit]:
-        """Every network; image networks have a twin fitted to the mirrored frame."""
+        """Every network: one per family and seed, a twin and a refit of the first seed, and twins
+        of an image network's other seeds.
+        """
         for family in self.families:
             for seed in self.seeds:
-                yield Fit(family, seed, False)
-                if not family_class(family).for_video:
-                    yield Fit(family, seed, True)
+                is_first = seed == self.seeds[0]
+                yield Fit(family, seed, Role.OWN)
+                if is_first or not family_class(family).for_video:
+                    yield Fit(family, seed, Role.TWIN)
+                if is_first:
+                    yield Fit(family, seed, Role.REFIT)
 
-    def model_path(self, family: str, seed: int, mirrored: bool) -> Path:
+    def model_path(self, family: str, seed: int, role: Role = Role.OWN) -> Path:
         """Where a network is kept."""
-        name = model_name(family, self.name, seed)
-        if mirrored:
-            name += "-flip"
+        name = model_name(family, self.name, seed) + role.value
         return self.out / "models" / f"{name}.safetensors"
 
     @property
@@ -135,6 +150,7 @@ class Plan:
         words += ["--frames", f"{start}:{stop}:{step}"]
         words += ["--families", *self.families]
         words += ["--seeds", *map(str, self.seeds)]
+        words += ["--recipe", self.recipe]
         words += ["--epochs", *epochs]
         if self.size:
             words += ["--size", "x".join(map(str, self.size))]
@@ -153,6 +169,7 @@ def plan(
     profile: str = "quick",
     families: list[str] | None = None,
     seeds: list[int] | None = None,
+    recipe: str = USUAL_RECIPE,
     epochs: int | dict[str, int] | None = None,
     size: tuple[int, int] | None = None,
     frames: slice | None = None,
@@ -176,9 +193,11 @@ def plan(
         By default NeRV and FFN; of one frame FFN.
     seeds : list of int, optional
         One fit per family and seed.
+    recipe : {"fast", "paper"}
+        By which networks are fitted.
     epochs : int or dict of family to int, optional
-        A number is of video networks, and image networks take 10/3 as many full-image steps, as in
-        the recipes (300, 1,000).
+        By default the recipe's, times the profile's. A number is of NeRV, and the other families
+        are trained longer or shorter in the proportions of their recipes.
     size : (H, W), optional
         By default the short side has 128 pixels, and the aspect is kept.
     frames : slice, optional
@@ -208,7 +227,7 @@ def plan(
     n = _count(source, taken)
     families = tuple(families or (("nerv", "ffn") if n > 1 else ("ffn",)))
     _check_families(source, n, families)
-    trained = _trained(families, epochs, chosen.epochs)
+    trained = _trained(families, epochs, recipe, chosen.times)
     if min(trained.values()) < 1 or (seeds and len(set(seeds)) != len(seeds)):
         raise ValueError(
             "a study takes at least one epoch and seeds that differ, "
@@ -225,6 +244,7 @@ def plan(
         families=families,
         seeds=tuple(seeds or chosen.seeds),
         epochs=trained,
+        recipe=recipe,
         profile=profile,
         device=device,
         notebooks=_series(families, notebooks, chosen),
@@ -251,25 +271,24 @@ def _check_families(source: str, n_frames: int, families: Sequence[str]) -> None
 
 
 def _trained(
-    families: Sequence[str], asked: int | dict[str, int] | None, usual: int
+    families: Sequence[str], asked: int | dict[str, int] | None, which: str, times: int
 ) -> dict[str, int]:
-    """Epochs of each family: those named for it, else from one number for all.
-
-    An image network takes as many full-image steps as its recipe has per 300 epochs.
+    """Epochs of each family: those named for it, those in proportion to one number for NeRV, or
+    so many times its recipe's.
     """
     named = asked if isinstance(asked, dict) else {}
-    base = asked if isinstance(asked, int) else usual
     for family in named:
         if family not in families:
             raise ValueError(unknown("family of this study", family, families))
     trained = {}
     for family in families:
+        usual = recipe_of(family, which).epochs
         if family in named:
             trained[family] = named[family]
-        elif family_class(family).for_video:
-            trained[family] = base
+        elif isinstance(asked, int):
+            trained[family] = round(asked * usual / recipe_of("nerv", which).epochs)
         else:
-            trained[family] = round(base * recipe(family).epochs / EPOCHS_OF_VIDEO)
+            trained[family] = times * usual
     return trained
 
 

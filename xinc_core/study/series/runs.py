@@ -25,7 +25,7 @@ from . import folder
 from .executing import execute_for
 from .folder import at_work
 from .notebooks import chosen_notebooks
-from .plans import PROFILES, Fit, Plan
+from .plans import PROFILES, Fit, Plan, Role
 from .steps import MEASUREMENTS, Step, StepKind, steps_of
 
 
@@ -162,7 +162,7 @@ def fit_network(plan: Plan, clip: Clip, network: Fit, progress: bool = False) ->
     clip : Clip
         The frames that were taken.
     network : Fit
-        Family, seed, and whether the frames are mirrored.
+        Family, seed, and whether it is a twin or a refit.
     progress : bool
         Whether a progress bar is shown.
 
@@ -179,7 +179,8 @@ def fit_network(plan: Plan, clip: Clip, network: Fit, progress: bool = False) ->
     path, epochs = plan.model_path(*network), plan.epochs[network.family]
     if path.exists():
         header = read_header(path)
-        if header["epochs"] == epochs and header["clip_checksum"] == clip.checksum:
+        fits = header["epochs"] == epochs and header["recipe"] == plan.recipe
+        if fits and header["clip_checksum"] == clip.checksum:
             return float(header["psnr"])
     try:
         psnr, _ = fit_and_save(
@@ -187,9 +188,11 @@ def fit_network(plan: Plan, clip: Clip, network: Fit, progress: bool = False) ->
             clip,
             path,
             seed=network.seed,
+            recipe=plan.recipe,
             epochs=epochs,
             device=plan.device,
-            mirrored=network.mirrored,
+            mirrored=network.role is Role.TWIN,
+            refit=network.role is Role.REFIT,
             rescue=plan.out / "diverged" / path.name,
             progress=progress,
         )

@@ -3,7 +3,7 @@
 Whatever works through a study reads this list: ``runs`` carries it out, ``sweep`` hands it to
 Snakemake and asks it what is missing, and the estimates add up its seconds.
 
-    clip ──► fit (family × seed × mirrored twin) ──► trace, notebook ──► report ──► summary
+    clip ──► fit (family × seed × twin, refit) ──► trace, notebook ──► report ──► summary
 
 Paths of a step are relative to the run's folder; those of a sweep's summary to the sweep's.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from xinc_core.models import family as family_class
 
 from .notebooks import chosen_notebooks
-from .plans import PROFILES, WOULD_ADD, Fit, Plan
+from .plans import PROFILES, WOULD_ADD, Fit, Plan, Role
 
 # Seconds of a frame and epoch at 128×256 on two CPU cores.
 SECONDS_PER_FRAME = {"ffn": 0.065, "siren": 0.065, "nerv": 0.019, "hnerv": 0.05}
@@ -31,6 +31,9 @@ BYTES_OF_A_PIXEL = 12  # three float32
 MB_OF_A_NETWORK = {True: 4.0, False: 0.3}  # on disk; True: for video
 MB_OF_A_FRAME = 0.1
 MB_OF_THE_REST = 25  # notebooks, figures and the report
+
+
+ROLES = {Role.OWN: "", Role.TWIN: ", mirrored", Role.REFIT: ", once more"}  # in a step's label
 
 
 class StepKind(Enum):
@@ -166,7 +169,8 @@ def steps_of(plan: Plan, in_sweep: bool = False) -> tuple[Step, ...]:
     fits = [makes.fit(fit, clip) for fit in plan.fits()]
     traces = []
     if in_sweep:
-        traces = [makes.trace(step, clip) for step in fits if not step.fit.mirrored]
+        own_fits = [step for step in fits if step.fit.role is Role.OWN]
+        traces = [makes.trace(step, clip) for step in own_fits]
     notebooks: list[Step] = []
     for name in plan.notebooks:
         notebooks.append(makes.notebook(name, clip, fits, notebooks))
@@ -211,11 +215,11 @@ class _Maker:
         plan, epochs = self.plan, self.plan.epochs[fit.family]
         frames = plan.n_frames if family_class(fit.family).for_video else 1
         per_frame = SECONDS_PER_FRAME.get(fit.family, SECONDS_OF_OTHERS)
-        mirrored = ", mirrored" if fit.mirrored else ""
+        role = ROLES[fit.role]
         return self._step(
             StepKind.FIT,
             plan.model_path(*fit).stem,
-            label=f"fit {fit.family}, seed {fit.seed}{mirrored}",
+            label=f"fit {fit.family}, seed {fit.seed}{role}",
             inputs=clip.outputs,
             seconds=per_frame * frames * epochs * self.scale,
             settings=dict(epochs=epochs),
