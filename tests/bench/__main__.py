@@ -14,7 +14,7 @@ import xinc_core as xc
 from xinc_core.util.files import replace_file
 from xinc_core.util.paths import figures
 
-from . import drawing, growth, tracing, training
+from . import drawing, growth, recipes, tracing, training
 from .goals import goals
 from .measuring import write_rate
 
@@ -57,6 +57,9 @@ def measure() -> dict:
     chapter("Training beside a plain loop, frames per second")
     chapters["training"] = training.rows(xc.load_clip("courtyard"), EPOCHS, say)
 
+    chapter("Recipes: time to a PSNR")
+    chapters["recipes"] = recipes.rows(say)
+
     if torch.cuda.is_available():
         chapter("GPU")
         chapters["gpu"] = tracing.gpu_rows(NETWORKS, say)
@@ -68,7 +71,8 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m bench", description=__doc__).parse_args()
     start = time.monotonic()
     chapters = measure()
-    chapters["goals"] = goals(chapters["layers"], chapters["by_size"], chapters["training"])
+    measured = (chapters[name] for name in ("layers", "by_size", "training", "recipes"))
+    chapters["goals"] = goals(*measured)
     chapter("Goals")
     for row in chapters["goals"]:
         word = "met" if row["met"] else "not met"

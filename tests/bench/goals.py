@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 ALL = "totals and heatmap"
 
 
-def goals(layers: list[dict], growth: list[dict], training: list[dict]) -> list[dict]:
+def goals(
+    layers: list[dict], growth: list[dict], training: list[dict], recipes: Sequence[dict] = ()
+) -> list[dict]:
     """A row per goal: what is wanted, the number measured, the bound, met or not. Goals without
     a measurement are left out.
     """
-    found = [*_of_layers(layers), *_of_growth(growth), *_of_training(training)]
+    found = [
+        *_of_layers(layers),
+        *_of_growth(growth),
+        *_of_training(training),
+        *_of_recipes(recipes),
+    ]
     return [
         dict(
             goal=goal,
@@ -76,3 +84,31 @@ def _of_training(rows: list[dict]) -> Iterator[tuple[str, float, float, bool]]:
             0.1,
             True,
         )
+
+
+MOST_SECONDS = {"courtyard": 45, "bunny": 100}  # to the PSNR of the paper's NeRV
+TIMES_SOONER = {"nerv": 6, "hnerv": 3, "ffn": 3, "siren": 3}
+
+
+def _of_recipes(rows: Sequence[dict]) -> Iterator[tuple[str, float, float, bool]]:
+    """A PSNR that is not reached takes forever."""
+    cases = dict.fromkeys((row["family"], row["clip"]) for row in rows)
+    for family, clip in cases:
+        own = {row["way"]: row for row in rows if (row["family"], row["clip"]) == (family, clip)}
+        fast, paper = own["fast"], own["paper"]
+        level = "33.3" if family == "nerv" else "papers_end"
+        said = "33.3 dB" if family == "nerv" else f"{paper['psnr']:.1f} dB, where paper ends"
+        seconds, papers = (row[f"seconds_to_{level}"] or math.inf for row in (fast, paper))
+        if math.isinf(papers):  # not within its epochs: it takes longer than all of them
+            papers = paper["seconds"]
+        if family == "nerv":
+            yield f"fast, {family} on {clip}: to {said}, s", seconds, MOST_SECONDS[clip], True
+        yield (
+            f"fast, {family} on {clip}: times sooner than paper to {said}",
+            papers / seconds,
+            TIMES_SOONER[family],
+            False,
+        )
+        if fast["seconds"] <= paper["seconds"]:
+            gain = fast["psnr"] - paper["psnr"]
+            yield f"fast, {family} on {clip}: dB above paper, in less time", gain, 0, False

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import xinc_core as xc
-from bench import drawing, growth, measuring, tracing, training
+from bench import drawing, growth, measuring, recipes, tracing, training
 from bench.__main__ import say
 from bench.goals import goals
+from xinc_core import fitting
 from xinc_core.clips import Clip
 
 pytestmark = pytest.mark.slow
@@ -122,3 +123,29 @@ def test_a_gpu_has_rows_where_there_is_one():
     assert bool(rows) == torch.cuda.is_available() and all(
         row["away_from_cpu"] < 1e-4 for row in rows
     )
+
+
+def test_recipes_race_to_a_psnr_and_whole_fits_are_kept(tmp_path, monkeypatch):
+    clip = Clip("tiny", xc.load_clip("shapes").frames[:1, :, :16, :32].contiguous())
+    monkeypatch.setattr(recipes.xc, "load_clip", lambda name: clip)
+    monkeypatch.setattr(recipes, "KEPT", tmp_path / "kept")
+    case = recipes.Case("ffn", "courtyard", dict(lr=4e-3, epochs=600), 2)
+    table = recipes.rows(say, [case])
+    assert [row["way"] for row in table] == ["fast", "paper", "adam"]
+    for row in table:
+        assert row["seconds"] == row["epochs"] * row["seconds_per_epoch"] > 0
+    assert table[1]["seconds_to_papers_end"] <= table[1]["seconds"]
+    monkeypatch.setattr(recipes, "_seconds_per_epoch", lambda case, ways: dict.fromkeys(ways, 1.0))
+    monkeypatch.setattr(fitting.training, "_one_epoch", None)  # nothing is fitted again
+    assert [row["psnr"] for row in recipes.rows(say, [case])] == [row["psnr"] for row in table]
+
+
+def test_a_race_is_judged_in_seconds_and_times():
+    def row(way, psnr, seconds, to):
+        times = {f"seconds_to_{level}": to for level in ("33.3", "papers_end")}
+        return dict(family="nerv", clip="bunny", way=way, psnr=psnr, seconds=seconds) | times
+
+    won = goals([], [], [], [row("fast", 35, 100, 50), row("paper", 34, 700, 600)])
+    assert [goal["met"] for goal in won] == [True] * 3 and won[1]["measured"] == 12
+    lost = goals([], [], [], [row("fast", 30, 100, None), row("paper", 31, 700, None)])
+    assert [goal["met"] for goal in lost] == [False] * 3

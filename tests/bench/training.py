@@ -31,7 +31,9 @@ def rows(clip: Clip, epochs: dict[str, int], say: Say, repeat: int = 2, **option
         frames = n * (len(clip) if family(name).for_video else 1)
         ours, plain, ends = [], [], []
         for _ in range(repeat):
-            _, history = xc.fit(name, clip, epochs=n, checkpoint=False, progress=False, **options)
+            _, history = xc.fit(
+                name, clip, recipe="paper", epochs=n, checkpoint=False, progress=False, **options
+            )
             ours.append(history["seconds"][-1])
             plain_seconds, psnr = plain_loop(name, clip, n, **options)
             plain.append(plain_seconds)
@@ -62,7 +64,7 @@ def plain_loop(name: str, clip: Clip, epochs: int, seed: int = 1, **options) -> 
         name, family(name).Config.for_clip(clip.size, len(clip), **options), seed
     ).requires_grad_(True)
     frames = (clip.frames if model.for_video else clip.frames[:1]).contiguous()
-    plan, n = recipe(name).instead(epochs=epochs), len(frames)
+    plan, n = recipe(name, "paper").instead(epochs=epochs), len(frames)
     optimizer = torch.optim.Adam(model.parameters(), plan.lr)
     start = time.perf_counter()
     for epoch in range(epochs):
