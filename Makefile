@@ -16,7 +16,7 @@ QUICK_NOTEBOOK := notebooks/00_start_here.ipynb
 OTHER_NOTEBOOKS = $(filter-out $(QUICK_NOTEBOOK),$(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help study test test-rest test-all test-machines coverage lint types lab bench
+.PHONY: help study test test-rest test-all test-machines wheel-study coverage lint types lab bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-15s %s\n", $$1, $$2 }'
@@ -36,6 +36,9 @@ test-all: test test-rest ## everything
 
 test-machines: .venv/ready ## the numerical part as other machines compute it: threads, lesser instruction sets
 	$(BIN)/python tests/machines.py $(MACHINES)
+
+wheel-study: .venv/ready ## install the wheel into a fresh environment, leave the checkout, study a short video
+	$(BIN)/python tests/wheel_study.py
 
 coverage: .venv/ready ## the share of the package's lines that `make test` runs; pages in .cache/coverage
 	$(PYTEST) -m 'not slow' --cov --cov-report=html:.cache/coverage --cov-report=term:skip-covered

@@ -18,6 +18,7 @@ QUICK = (
     "--version",
     "clips",
     "models",
+    "completion zsh",
     "study --help",
     "trace --help",
     "no-such-command",
@@ -90,6 +91,7 @@ COMMANDS = {
     "compress": "compress nerv-bunny",
     "models": "models",
     "clips": "clips",
+    "completion": "completion bash",
 }
 
 
@@ -112,7 +114,7 @@ def ends_with(error: BaseException, line: str, monkeypatch, capsys, *more: str) 
 @pytest.mark.parametrize("command", cli.parser().commands)
 def test_ctrl_c_is_one_sentence(command, monkeypatch, capsys):
     code, said = ends_with(KeyboardInterrupt(), COMMANDS[command], monkeypatch, capsys)
-    assert code == cli.STOPPED and said.startswith("xinc: stopped; ")
+    assert code == cli.STOPPED and said.startswith("xinc: stopped")
     resumes = command in ("study", "sweep", "step", "fit")
     assert ("goes on from here" in said) == resumes
 

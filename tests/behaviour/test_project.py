@@ -237,7 +237,11 @@ def test_ci_runs_what_the_gate_runs():
     def commands(job):
         return [step["run"] for step in jobs[job]["steps"] if "run" in step]
 
-    assert {"make study", "make test", "make test-rest"} <= set(commands("test"))
+    assert {"make study", "make test", "make test-rest", "make wheel-study"} <= set(
+        commands("test")
+    )
+    gate = (ROOT / ".ci" / "run").read_text()
+    assert all(f"step {command}" in gate for command in ("make test", "make wheel-study"))
     assert {"make lint", "make types"} <= set(commands("lint"))
 
 
@@ -262,6 +266,7 @@ def test_make_lists_its_targets():
         "test",
         "test-all",
         "test-machines",
+        "wheel-study",
         "types",
         "lint",
         "coverage",

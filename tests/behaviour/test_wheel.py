@@ -1,7 +1,8 @@
 """The package as it is installed away from its checkout: from a wheel, in another folder.
 
-It carries no data. What needs none works; what needs shipped data says so in one sentence that
-names XINC_DATA, and works where that points to a checkout's data folder.
+It carries the notebooks and no data. What needs none works; what needs shipped data says so in
+one sentence that names XINC_DATA, and works where that points to a checkout's data folder. A study
+from a wheel is ``make wheel-study``.
 """
 
 import json
@@ -13,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 import pytest
 from PIL import Image
+from wheel_study import build_wheel
 
 from xinc_core.util.paths import checkout
 
@@ -28,16 +30,10 @@ def quiet(*command, cwd):
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """A folder with the package in it, from a wheel that was built of the tracked files alone."""
-    source, wheels, target = (tmp_path_factory.mktemp(name) for name in ("src", "wheel", "lib"))
-    tracked = quiet("git", "ls-files", "-z", "xinc_core", cwd=checkout()).stdout.split("\0")
-    for name in ["pyproject.toml", "README.md", "LICENSE", *filter(None, tracked)]:
-        copy = source / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes((checkout() / name).read_bytes())
+    build, target = (tmp_path_factory.mktemp(name) for name in ("build", "lib"))
+    wheel = build_wheel(build, *_offline())
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    quiet(*pip, "wheel", source, "--no-deps", *_offline(), "-w", wheels, cwd=wheels)
-    (wheel,) = wheels.glob("xinc_core-*.whl")
-    quiet(*pip, "install", "--no-deps", "--target", target, wheel, cwd=wheels)
+    quiet(*pip, "install", "--no-deps", "--target", target, wheel, cwd=build)
     return target
 
 
@@ -152,6 +148,49 @@ def test_the_shipped_study_says_so_too(run):
     check_sentences(run('print(json.dumps([xinc("study", "--notebooks", "03")[2]]))'))
 
 
+def test_the_notebooks_are_those_of_the_checkout_without_outputs(installed):
+    carried = sorted((installed / "xinc_core" / "notebooks").iterdir())
+    own = [*(checkout() / "notebooks").glob("*.ipynb"), checkout() / "notebooks" / "Snakefile"]
+    assert [path.name for path in carried] == sorted(path.name for path in own)
+    for path in carried:
+        if path.suffix != ".ipynb":
+            assert path.read_text() == (checkout() / "notebooks" / path.name).read_text()
+            continue
+        book = json.loads(path.read_text())
+        committed = json.loads((checkout() / "notebooks" / path.name).read_text())
+        assert cells(book) == cells(committed)
+        assert not any(cell.get("outputs") for cell in book["cells"])
+
+
+def cells(book) -> list[tuple]:
+    """What a notebook says, without what came of it."""
+    return [(cell["cell_type"], cell["source"], cell["metadata"]) for cell in book["cells"]]
+
+
+def test_a_study_of_ones_own_is_planned_and_its_needs_are_checked_before_it_trains(run, tmp_path):
+    Image.new("RGB", (48, 32), (200, 90, 30)).save(tmp_path / "mine.png")
+    found = run("""
+from xinc_core.study.series import executing
+planned = xinc("study", "mine.png", "--dry-run")
+executing.libraries = lambda: ["papermill", "no-such-library"]
+lacking = xinc("study", "mine.png")
+executing.libraries = lambda: []
+published = xinc("study", "--in-place")
+next(Path(xc.__file__).parent.glob("notebooks/03*")).rename("away.ipynb")
+without = xinc("study", "mine.png")
+Path("away.ipynb").rename(Path(xc.__file__).parent / "notebooks/03_distributed.ipynb")
+print(json.dumps(dict(
+    planned=planned, lacking=lacking, without=without, published=published,
+    begun=Path("runs").exists(),
+)))
+""")
+    assert found["planned"][0] == 0 and "03_distributed" in found["planned"][2]
+    assert found["lacking"][0] == 2 and "needs no-such-library, which is not" in found["lacking"][2]
+    assert found["without"][0] == 2 and "03_distributed is not here" in found["without"][2]
+    assert found["published"][0] == 2 and "set XINC_DATA" in found["published"][2]
+    assert not found["begun"]
+
+
 def check_sentences(sentences):
     for sentence in sentences:
         assert "set XINC_DATA to the data folder of a whole checkout" in sentence
@@ -169,14 +208,13 @@ def test_a_folder_that_is_no_data_folder_is_named(run, tmp_path):
 def test_shipped_data_are_found_through_xinc_data(run):
     found = run(
         """
-from xinc_core.util.paths import notebooks_folder
 clip, model = xc.load_clip("bunny"), xc.load_model("nerv-bunny")
 print(json.dumps(dict(
     frames=len(clip), psnr=xc.evaluate(model, clip, frames=[0]), models=len(xc.list_models()),
-    code=xinc("models")[0], notebooks=str(notebooks_folder()),
+    code=xinc("models")[0],
 )))
 """,
         XINC_DATA=str(checkout() / "data"),
     )
     assert found["frames"] == 30 and found["psnr"] > 20 and found["models"] > 10
-    assert found["code"] == 0 and found["notebooks"] == str(checkout() / "notebooks")
+    assert found["code"] == 0

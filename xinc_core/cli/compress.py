@@ -18,9 +18,11 @@ def add(top: Parser) -> None:
         "write a model as a small file that load_model reads",
         "xinc compress nerv-courtyard --bits 7 -o small.xinc",
     )
-    command.add_argument("model", help="a shipped model's name or a file")
+    command.add_argument("model", completes="model", help="a shipped model's name or a file")
     command.add_argument(
-        "--clip", help="what it paints, to state the PSNR; shipped models know theirs"
+        "--clip",
+        completes="clip",
+        help="what it paints, to state the PSNR; shipped models know theirs",
     )
     command.add_argument(
         "--bits", type=whole(2, 12), default=8, help="per weight, 2 to 12 (%(default)s)"

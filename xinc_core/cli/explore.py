@@ -27,11 +27,15 @@ def add(top: Parser) -> None:
     )
     command.add_argument(
         "clip",
+        completes="clip",
         help="a shipped clip's name, a video, an image, a folder of frames, "
         "or the folder of a study",
     )
     command.add_argument(
-        "model", nargs="?", help="a model's name or file; default: the clip's first network"
+        "model",
+        nargs="?",
+        completes="model",
+        help="a model's name or file; default: the clip's first network",
     )
     command.add_argument(
         "--frames",

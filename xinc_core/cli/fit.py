@@ -20,7 +20,9 @@ def add(top: Parser) -> None:
         stopped=GOES_ON,
     )
     command.add_argument(
-        "clip", help="a shipped clip's name, a video, an image or a folder of frames"
+        "clip",
+        completes="clip",
+        help="a shipped clip's name, a video, an image or a folder of frames",
     )
     command.add_argument(
         "--family",

@@ -12,10 +12,12 @@ from .parsing import Parser
 if TYPE_CHECKING:
     from xinc_core.clips.registry import Known
 
+NOT_HERE = "not here"  # where a clip is that is shipped, in a package without data
+
 
 def add(top: Parser) -> None:
     """Add both subcommands."""
-    top.command("models", run_models, "list the shipped models", "xinc models")
+    top.command("models", run_models, "list the shipped models", "xinc models", stopped="stopped")
     clips = top.command(
         "clips",
         run_clips,
@@ -23,8 +25,11 @@ def add(top: Parser) -> None:
         "xinc clips --fetch cars dog",
         "A clip that is not shipped is fetched on its first use too. XINC_CACHE names the folder "
         "that keeps what was fetched; XINC_CLIPS one that is looked into before.",
+        stopped="stopped; what was fetched is kept",
     )
-    clips.add_argument("--fetch", nargs="+", metavar="NAME", help="fetch these clips, or all")
+    clips.add_argument(
+        "--fetch", nargs="+", completes="clip", metavar="NAME", help="fetch these clips, or all"
+    )
 
 
 def run_models(args: argparse.Namespace) -> None:
@@ -49,12 +54,15 @@ def run_clips(args: argparse.Namespace) -> None:
         _fetch(args.fetch)
         return
     from xinc_core.clips.registry import known_clips
+    from xinc_core.util.paths import no_data
 
-    missing = []
+    missing, absent = [], []
     for clip in known_clips().values():
         where = _where(clip)
         if where.startswith("to fetch"):
             missing.append(clip)
+        if where == NOT_HERE:
+            absent.append(clip.name)
         kind = "photograph" if clip.frames == 1 else f"{clip.frames} frames"
         tell(f"{clip.name:12}  {kind:10}  {where:16}  {clip.shows} ({clip.licence})")
     if missing:
@@ -63,6 +71,8 @@ def run_clips(args: argparse.Namespace) -> None:
             f"{len(missing)} clips can be fetched, {megabytes(n_bytes)} in all: "
             "xinc clips --fetch all, or their names"
         )
+    if absent:
+        tell(no_data(f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'}"))
 
 
 def _where(clip: Known) -> str:
@@ -75,7 +85,7 @@ def _where(clip: Known) -> str:
     if clip.is_fetched:
         return "here" if place_of(clip.video) else f"to fetch, {megabytes(clip.video.bytes)}"
     clips = shipped_folder("clips")
-    return "shipped" if clips and (clips / clip.name).is_dir() else "not here"
+    return "shipped" if clips and (clips / clip.name).is_dir() else NOT_HERE
 
 
 def _fetch(names: list[str]) -> None:

@@ -26,10 +26,23 @@ class Parser(argparse.ArgumentParser):
         self._subparsers_action = None
         super().__init__(allow_abbrev=False, **options)
 
-    def add_argument(self, *names, **options) -> argparse.Action:
-        """As argparse's; the long option names are remembered."""
+    def add_argument(self, *names, completes: str = "", **options) -> argparse.Action:
+        """As argparse's; the long option names are remembered.
+
+        Parameters
+        ----------
+        completes : str
+            What a shell may complete a value with: "clip", "model" (a name or a file), "file", or
+            nothing but its choices.
+        """
         self.option_names += [name for name in names if name.startswith("--")]
-        return super().add_argument(*names, **options)
+        action = super().add_argument(*names, **options)
+        action.completes = completes
+        return action
+
+    def actions(self) -> list[argparse.Action]:
+        """All options and arguments, in the order of the help."""
+        return list(self._actions)
 
     def command(
         self,
@@ -274,7 +287,7 @@ def _epochs_of_all(asked: list[tuple[str | None, int]]) -> int | dict[str, int]:
 def add_output(command: Parser, suffix: str) -> None:
     """Where the file goes that a subcommand writes."""
     command.add_argument("--force", action="store_true", help="replace an existing file")
-    command.add_argument("-o", "--output", help=f"the {suffix} file to write")
+    command.add_argument("-o", "--output", completes="file", help=f"the {suffix} file to write")
 
 
 def check_output(out: Path, suffix: str, force: bool) -> None:

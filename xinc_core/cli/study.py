@@ -22,9 +22,14 @@ def add(top: Parser) -> None:
         stopped=GOES_ON,
     )
     command.add_argument(
-        "clip", nargs="?", help="a video, an image, a folder of frames, or a shipped clip's name"
+        "clip",
+        nargs="?",
+        completes="clip",
+        help="a video, an image, a folder of frames, or a shipped clip's name",
     )
-    command.add_argument("--out", help="the run's folder (runs/NAME; without a clip runs/study)")
+    command.add_argument(
+        "--out", completes="file", help="the run's folder (runs/NAME; without a clip runs/study)"
+    )
     command.add_argument(
         "--notebooks", nargs="+", metavar="NN", help="only these, by number or name"
     )
@@ -45,7 +50,10 @@ def _add_clip_options(command: Parser) -> tuple[str, ...]:
     """Options of the study of a clip alone; their names in the parsed words."""
     actions = [
         command.add_argument(
-            "--masks", metavar="DIR", help="a COCO-panoptic folder, or a folder of label images"
+            "--masks",
+            completes="file",
+            metavar="DIR",
+            help="a COCO-panoptic folder, or a folder of label images",
         ),
         command.add_argument("--device", help="where networks are fitted: cpu (default) or cuda"),
         command.add_argument(
@@ -62,6 +70,7 @@ def _add_series_options(command: Parser) -> tuple[str, ...]:
     actions = [
         command.add_argument(
             "--figures",
+            completes="file",
             help="the shipped study: folder of figures and tables "
             "(OUT/figures; with --in-place figures/)",
         ),
@@ -99,13 +108,14 @@ def _check_kind(args: argparse.Namespace) -> None:
 
 
 def _own_study(args: argparse.Namespace) -> None:
-    from xinc_core.study.series.executing import check_parameters
+    from xinc_core.study.series.executing import check_parameters, check_ready
     from xinc_core.study.series.plans import plan
     from xinc_core.study.series.steps import described
 
     options = study_options(args, args.of_clip)
     dry_run = options.pop("dry_run", False)
     made = plan(args.clip, args.out, notebooks=args.notebooks, **options)
+    check_ready(made.notebooks)
     check_parameters(made.notebooks, dict(args.parameter))
     tell(described(made), aside=True)
     if not dry_run:

@@ -23,12 +23,15 @@ def add(top: Parser) -> None:
     )
     command.add_argument(
         "--clips",
+        completes="clip",
         nargs="+",
         required=True,
         metavar="CLIP",
         help="videos, images, folders of frames, shipped clips",
     )
-    command.add_argument("--out", default="runs/sweep", help="the sweep's folder (%(default)s)")
+    command.add_argument(
+        "--out", completes="file", default="runs/sweep", help="the sweep's folder (%(default)s)"
+    )
     command.add_argument(
         "--cores", type=int, metavar="N", help="to use at once; default: all of this machine"
     )
@@ -55,7 +58,7 @@ def _add_step(top: Parser) -> None:
         "xinc step . fit NAME MODEL",
         stopped=GOES_ON,
     )
-    command.add_argument("out", help="the sweep's folder")
+    command.add_argument("out", completes="file", help="the sweep's folder")
     command.add_argument("step", help="clip, fit, trace, notebook, report or summary")
     command.add_argument(
         "names", nargs="+", metavar="NAME", help="of the video, and of its network or notebook"

@@ -30,7 +30,7 @@ def add(top: Parser) -> None:
         "xinc trace nerv-courtyard --layer block3 --frame 7 --rule first_order -o block3.npz",
         "Maps are streamed: a layer that does not fit into memory is written all the same.",
     )
-    command.add_argument("model", help="a model's name or file")
+    command.add_argument("model", completes="model", help="a model's name or file")
     command.add_argument("--layer", help="default: the last one before the output")
     command.add_argument(
         "--frame", type=whole(0), help="of a video network (0); an image network has one"

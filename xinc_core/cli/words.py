@@ -8,7 +8,7 @@ import sys
 
 from xinc_core.util.text import tell
 
-from . import compress, explore, fit, lists, study, sweep, trace
+from . import completion, compress, explore, fit, lists, study, sweep, trace
 from .parsing import Parser
 
 FAILED, BAD_INPUT = 1, 2  # exit statuses
@@ -66,10 +66,12 @@ def _explain(error: Exception) -> int:
         _say(reason)
         return BAD_INPUT
     if isinstance(error, ModuleNotFoundError):
-        _say(
-            f"{error.name} is not installed; pip install 'xinc-core[notebooks]' brings what "
-            "notebooks, figures and studies need"
-        )
+        if error.name:  # Python's own; ours says all
+            reason = (
+                f"{error.name} is not installed; pip install 'xinc-core[notebooks]' brings what "
+                "notebooks, figures and studies need"
+            )
+        _say(reason)
         return BAD_INPUT
     _say(
         f"this should not have happened: {type(error).__name__}: {reason}; "
@@ -89,7 +91,7 @@ def parser() -> Parser:
         "xinc COMMAND --help has an example for each.",
     )
     top.add_argument("--version", action="version", version=f"xinc {__version__}")
-    for subcommand in (study, sweep, fit, trace, explore, compress, lists):
+    for subcommand in (study, sweep, fit, trace, explore, compress, lists, completion):
         subcommand.add(top)
     return top
 

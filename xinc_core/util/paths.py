@@ -14,8 +14,8 @@ Every place is looked up when it is asked for, because environment variables dec
 ``XINC_CLIPS_URL`` is no place here but the address of a mirror: videos are fetched from there.
 
 Without ``XINC_DATA`` the data are those of the checkout that the package is imported from. A
-package that was installed by itself has no checkout, and so no shipped data. It keeps what it
-measures and draws in the current folder, never beside its own code.
+package that was installed by itself has no checkout, and so no shipped data; the notebooks it
+carries. It keeps what it measures and draws in the current folder, never beside its own code.
 """
 
 from __future__ import annotations
@@ -75,22 +75,11 @@ def no_data(what: str) -> str:
 
 
 def notebooks_folder() -> Path:
-    """The folder of the notebook series: the checkout's, else the one beside ``XINC_DATA``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-    """
+    """The folder of the notebook series, to read: the checkout's, else the package's own."""
     root = checkout()
-    if root is not None:
-        return root / "notebooks"
-    data = data_folder()
-    if data is not None:
-        beside = data.resolve().parent / "notebooks"
-        if beside.is_dir():
-            return beside
-    raise FileNotFoundError(no_data("the notebook series is"))
+    if root is None:
+        root = import_folder() / "xinc_core"
+    return root / "notebooks"
 
 
 def run_folder() -> Path | None:

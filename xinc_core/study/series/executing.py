@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from xinc_core.util.files import replace_file
@@ -13,6 +14,7 @@ from xinc_core.util.suggest import unknown
 
 from .notebooks import Notebook, chosen_notebooks
 
+EXTRA = 'extra == "notebooks"'  # of the package's requirements
 TIMEOUT = 1200  # seconds a single cell may take
 KEY = "xinc"  # in a notebook's metadata: what it was executed with
 SHIPPED = "shipped"  # tag of the cells that speak of the shipped clips
@@ -23,6 +25,52 @@ def parameters_of(notebook: Notebook) -> list[str]:
     import papermill
 
     return list(papermill.inspect_notebook(str(notebook.path)))
+
+
+def check_ready(names: Sequence[str] | None) -> None:
+    """Refuse a study that could not be finished: without its notebooks, or what executes them.
+
+    Raises
+    ------
+    FileNotFoundError
+        Naming a notebook that is not there.
+    ModuleNotFoundError
+        Naming the libraries that are not installed.
+    """
+    for notebook in chosen_notebooks(names):
+        if not notebook.path.is_file():
+            raise FileNotFoundError(
+                f"the notebook {notebook.name} is not here: there is no {str(notebook.path)!r}; "
+                "install the package again"
+            )
+    missing = [library for library in libraries() if not _is_installed(library)]
+    if missing:
+        raise ModuleNotFoundError(
+            f"a study needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} "
+            "not installed: pip install 'xinc-core[notebooks]'"
+        )
+
+
+def libraries() -> list[str]:
+    """What notebooks need beside the core, as the package's own metadata list it."""
+    names = []
+    try:
+        requirements = requires("xinc-core") or []
+    except PackageNotFoundError:  # a checkout that is imported without being installed
+        return []
+    for requirement in requirements:
+        name, _, condition = requirement.partition(";")
+        if EXTRA in condition.replace("'", '"'):
+            names.append(name.strip())
+    return [name for name in names if name != "jupyterlab"]  # which only shows notebooks
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        version(library)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def check_parameters(names: Sequence[str] | None, parameters: dict) -> None:

@@ -14,11 +14,18 @@ from pathlib import Path
 from xinc_core.study.answers.table import join_findings, notebook_tables
 from xinc_core.study.measuring.store import Store
 from xinc_core.util.files import held_alone, replace_file
-from xinc_core.util.paths import checkout, environment, notebooks_folder, results
+from xinc_core.util.paths import (
+    checkout,
+    environment,
+    no_data,
+    notebooks_folder,
+    results,
+    shipped_folder,
+)
 from xinc_core.util.progress import progress_bar
 
 from .comparing import PICTURES, TABLES, Comparison, compare, file_names
-from .executing import check_parameters, execute, tidy
+from .executing import check_parameters, check_ready, execute, tidy
 from .notebooks import Notebook, chosen_notebooks
 
 
@@ -84,16 +91,18 @@ def run_study(
     Raises
     ------
     ValueError
-        For a notebook or a parameter that does not exist, naming the nearest that does.
+        For a notebook or a parameter that does not exist, naming the nearest that does; for
+        ``in_place`` where there is no checkout.
     FileNotFoundError
-        If the notebooks are not here: an installed package carries none.
+        If the shipped data are not here: an installed package carries none.
     RuntimeError
         For a notebook that fails, naming the cell and where the executed copy lies.
     """
     notebooks = chosen_notebooks(names)
     parameters = parameters or {}
+    _check_shipped(in_place)
+    check_ready(names)
     check_parameters(names, parameters)
-    notebooks_folder()  # raises where there is none
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     refusal = f"another study is at work in {str(out)!r}; wait for it, or name another --out"
@@ -111,7 +120,7 @@ def _run_series(
     progress: bool,
 ) -> Study:
     """As :func:`run_study`, whose options are checked and whose folder is held."""
-    place = notebooks_folder()
+    place = out if checkout() is None else notebooks_folder()  # where the kernels run
     committed = None if parameters else committed_figures()
     publishes = in_place and committed is not None
     folder = Path(figures or (committed if publishes else out / "figures"))
@@ -138,6 +147,16 @@ def _run_series(
         Store(results()).take_over(anew)
     numbers = [notebook.number for notebook in notebooks]
     return Study(table, compare(folder, committed, numbers) if committed else None)
+
+
+def _check_shipped(in_place: bool) -> None:
+    """Refuse the shipped study where its clips and models are not, and to publish an installed
+    package's own notebooks.
+    """
+    if shipped_folder("clips") is None or shipped_folder("models") is None:
+        raise FileNotFoundError(no_data("the shipped study's clips and models are"))
+    if in_place and checkout() is None:
+        raise ValueError("--in-place is for a checkout of the project; leave it out")
 
 
 def _clear(folder: Path, notebooks: list[Notebook]) -> None:

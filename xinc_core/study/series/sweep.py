@@ -33,6 +33,7 @@ from xinc_core.util.paths import import_folder, notebooks_folder
 from xinc_core.util.suggest import unknown
 from xinc_core.util.text import tell
 
+from .executing import check_ready
 from .folder import at_work
 from .plans import Plan, plan
 from .runs import Work
@@ -46,8 +47,7 @@ DRY = {"-n", "--dry-run", "--dryrun"}  # as Snakemake writes it
 OWN_EXECUTORS = {"local", "dryrun", "touch"}  # which Snakemake brings itself
 NAMED = 8  # videos that are named when a sweep is described
 INSTALL = (
-    "a sweep runs on Snakemake, which is not installed: "
-    "pip install -c constraints.txt -e '.[notebooks,sweep]'"
+    "a sweep runs on Snakemake, which is not installed: pip install 'xinc-core[notebooks,sweep]'"
 )
 
 
@@ -102,6 +102,7 @@ def sweep(
         _check_executor(executor)
     held = _held(out)
     plans = _plans(list(sources), out, options, held)
+    check_ready(options.get("notebooks"))
     words = ["--cores", str(cores), *QUIET, *further]
     if executor:
         words = ["--executor", executor, "--jobs", str(cores), *words]
