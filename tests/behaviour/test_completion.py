@@ -34,7 +34,7 @@ def offered(line: str, folder) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "cool film.mp4").touch()
+    (tmp_path / "courts of a town.mp4").touch()
     (tmp_path / "masks").mkdir()
     return tmp_path
 
@@ -47,9 +47,9 @@ OFFERED = {
     "xinc trace nerv-bunny --rule ": ["paper", "first_order", "ablation"],
     "xinc trace nerv-bunny --rule f": ["first_order"],
     "xinc trace hnerv-bunny-": ["hnerv-bunny-s10", "hnerv-bunny-s20"],
-    "xinc compress nerv-bunny --clip bu": ["bunny"],
-    "xinc fit co": ["courtyard", "cool film.mp4"],
-    "xinc fit bunny -o ": ["cool film.mp4", "masks"],
+    "xinc compress nerv-bunny --clip bun": ["bunny"],
+    "xinc fit cour": ["courtyard", "courts of a town.mp4"],
+    "xinc fit bunny -o ": ["courts of a town.mp4", "masks"],
     "xinc study film.mp4 --masks ma": ["masks"],
     "xinc study film.mp4 --profile ": ["quick", "full"],
     "xinc study film.mp4 --epochs ": [],
