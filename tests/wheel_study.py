@@ -38,7 +38,8 @@ with av.open("film.mp4", "w") as film:
         film.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
     film.mux(stream.encode())
 """
-# The shortest that has everything: both families, measurements, figures, verdicts, a report.
+ROLES = ("", "-flip", "-refit")  # a network, its twin and its refit
+# The fewest that have everything: both families, measurements, figures, verdicts, the explorer.
 NOTEBOOKS = ("00", "03", "07")
 STUDY = ("film.mp4", "--out", "run", "--epochs", "2", "--seeds", "1", "--size", "48x64")
 
@@ -141,7 +142,8 @@ def check_run(folder: Path) -> int:
     assert facts["clip"]["frames"] == 4 and facts["clip"]["size"] == [48, 64], facts["clip"]
     assert set(facts["epochs"]) == {"nerv", "ffn"}, facts["epochs"]
     models = {path.stem for path in (folder / "models").glob("*.safetensors")}
-    assert models == {"nerv-film", "ffn-film", "ffn-film-flip"}, models
+    fitted = {f"nerv-film{role}" for role in ROLES} | {f"ffn-film{role}" for role in ROLES}
+    assert models == fitted, models
     notebooks = sorted((folder / "notebooks").glob("*.ipynb"))
     assert [path.name[:2] for path in notebooks] == [*NOTEBOOKS], notebooks
     for path in notebooks:

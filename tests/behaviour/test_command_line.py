@@ -1,5 +1,6 @@
 """How ``xinc`` begins and ends: quickly, and quietly where nobody reads on."""
 
+import signal
 import subprocess
 import sys
 
@@ -114,7 +115,7 @@ def ends_with(error: BaseException, line: str, monkeypatch, capsys, *more: str) 
 @pytest.mark.parametrize("command", cli.parser().commands)
 def test_ctrl_c_is_one_sentence(command, monkeypatch, capsys):
     code, said = ends_with(KeyboardInterrupt(), COMMANDS[command], monkeypatch, capsys)
-    assert code == cli.STOPPED and said.startswith("xinc: stopped")
+    assert code == cli.SIGNALLED + signal.SIGINT and said.startswith("xinc: stopped")
     resumes = command in ("study", "sweep", "step", "fit")
     assert ("goes on from here" in said) == resumes
 
