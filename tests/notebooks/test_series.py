@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from xinc_core.study.findings.registry import claims
 
+from xinc_core import fit, load_clip, model_name, save_model
 from xinc_core.study import answers
 from xinc_core.study.answers.table import notebook_tables, read_table, verdicts_over_layers
 from xinc_core.study.series.notebooks import SERIES
+from xinc_core.study.series.shipped import run_study
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIGURES = ROOT / "figures"
@@ -62,6 +64,33 @@ def test_notebooks_have_the_series_shape(notebook):
         ast.literal_eval(statement.value)
     assert any("xc.explore(" in "".join(cell["source"]) for cell in cells)
     assert max(len(cell["source"]) for cell in cells) <= 25
+
+
+def test_a_notebook_names_a_clip_in_its_parameters_alone(notebook):
+    """So that it runs on any: ``xinc study --notebooks 00 -p clip=box``."""
+    for cell in code_cells(notebook[1]):
+        if "parameters" in cell["metadata"].get("tags", []):
+            continue
+        for node in ast.walk(ast.parse("".join(cell["source"]))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                words = set(re.split(r"\W+", node.value))
+                assert not words & {"courtyard", "bunny", "shapes", "box"}, node.value
+
+
+@pytest.mark.slow
+def test_the_first_notebooks_run_on_a_clip_whose_terms_are_clear(tmp_path, monkeypatch):
+    """With networks of two families that were fitted for a moment."""
+    clip, models = load_clip("box"), tmp_path / "run" / "models"
+    models.mkdir(parents=True)
+    for family in ("ffn", "nerv"):
+        model, _ = fit(family, clip, epochs=1, checkpoint=False, progress=False)
+        save_model(model, models / f"{model_name(family, 'box')}.safetensors")
+    monkeypatch.setenv("XINC_RUN", str(tmp_path / "run"))
+    parameters = {"clip": "box", "families": ["ffn", "nerv"], "brief": {"ffn": 1, "nerv": 1}}
+    out = tmp_path / "study"
+    run_study(["00", "01", "02"], out, parameters=parameters, progress=False)
+    drawn = {path.stem for path in (out / "figures").iterdir()}
+    assert {"00_start_here", "01_fit_a_network", "02_canvas_nerv", "02_totals"} <= drawn
 
 
 def test_every_notebook_file_is_in_the_series():
