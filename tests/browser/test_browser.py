@@ -13,10 +13,13 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 from chromium import chromium
+from hostile import HOSTILE, hostile_run
 
 from xinc_core.study.series.notebooks import SERIES
+from xinc_core.study.series.report import write_report
 
 pytestmark = pytest.mark.slow
 
@@ -58,11 +61,12 @@ def lab(tmp_path_factory):
                 time.sleep(0.5)
         else:
             pytest.fail((folder / "lab.log").read_text()[-2000:])
-        yield (
-            lambda name: (
-                f"http://127.0.0.1:{port}/doc/tree/notebooks/{name}.ipynb?token=study&reset"
-            )
-        )
+
+        def address(name):
+            return f"http://127.0.0.1:{port}/doc/tree/notebooks/{name}.ipynb?token=study&reset"
+
+        address.folder = folder / "notebooks"
+        yield address
     finally:
         server.terminate()
         server.wait(20)
@@ -250,3 +254,50 @@ def test_every_notebook_runs_in_jupyterlab_and_its_pictures_follow_the_layer(lab
     wait_until(lambda: pictures() != before, every=0.05)
     page.screenshot(path=ARTIFACTS / f"{name}.png")
     check_page(page, wrong)
+
+
+HOSTILE_CELLS = """
+import json
+import sys
+
+import torch
+
+sys.path.insert(0, TESTS)
+from hostile import HOSTILE, clip_with
+
+import xinc_core as xc
+from xinc_core.models import NeRV
+from xinc_core.study.explorer.widgets import caption_html
+
+network = NeRV(NeRV.Config(size=(32, 48), n_frames=2, strides=(4, 2), channels=(3, 4, 2), levels=5))
+"""
+
+
+def test_no_name_of_a_file_runs_a_script_in_jupyterlab(lab, page):
+    """Categories and clips that are called like scripts: in the explorer, a view and a table."""
+    cells = [HOSTILE_CELLS.replace("TESTS", repr(str(ROOT / "tests")))]
+    for name in ("script", "image", "attribute", "end of title", "whole formula"):
+        cells.append(f"clip = clip_with(HOSTILE[{name!r}])\nxc.explore(network, clip)")
+        cells.append('xc.explore(network, clip, view="objects")')
+        cells.append("xc.diagnose(network, clip).table")
+        cells.append("clip")
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbformat.write(book, lab.folder / "hostile.ipynb")
+    run_all(page, lab("hostile"))
+    wait_until(lambda: page.get_by_text("most over the picture's mean").count() >= 5, 120)
+    assert page.get_by_text("<script>window.pwned = 1</script>").count()
+    assert page.evaluate("typeof window.pwned") == "undefined"
+    assert not page.locator(
+        ".jp-OutputArea-output mjx-container, .jp-OutputArea-output img[src=x]"
+    ).count()
+    page.screenshot(path=ARTIFACTS / "hostile.png")
+
+
+def test_no_name_of_a_file_runs_a_script_in_the_report(page, tmp_path):
+    for number, text in enumerate(HOSTILE.values()):
+        hostile_run(tmp_path / str(number), text)
+        page.goto(write_report(tmp_path / str(number)).resolve().as_uri())
+        for moved in page.locator("main *").all()[:20]:
+            moved.dispatch_event("mouseover")
+        assert page.evaluate("typeof window.pwned") == "undefined"
+        assert not page.locator("img[src=x]").count()
