@@ -185,8 +185,12 @@ class HNeRV(nn.Module):
             codes = codes.normal_()
         self.register_buffer("embeddings", codes)
         if config.output == "tanh":
-            self.register_buffer("scale", HALF * torch.eye(3)[:, :, None, None])
-            self.register_buffer("offset", torch.full((3,), HALF))
+            scale, offset = torch.empty(3, 3, 1, 1), torch.empty(3)
+            if not scale.is_meta:
+                scale.copy_(HALF * torch.eye(3)[:, :, None, None])
+                offset.fill_(HALF)
+            self.register_buffer("scale", scale)
+            self.register_buffer("offset", offset)
 
     def new_encoder(self) -> nn.Module:
         """A new encoder, frames (B, 3, H, W) → embeddings (B, c, h, w), to be fitted as well."""

@@ -192,8 +192,10 @@ def _decoded(value: dict, name: str, path: Path) -> Tensor:
         if not isinstance(part, Tensor):
             raise ValueError(f"{str(path)!r} holds no numbers in {name!r}")
         _whole(part, name, path)
-    if torch.broadcast_shapes(low.shape, scale.shape, quant.shape) != quant.shape:
-        raise ValueError(f"{str(path)!r} claims more numbers than it holds, in {name!r}")
+    try:
+        low, scale = low.expand(quant.shape), scale.expand(quant.shape)  # views: no memory
+    except RuntimeError:
+        raise ValueError(f"{str(path)!r} holds parts that do not fit, in {name!r}") from None
     return low.float() + scale.float() * quant
 
 
