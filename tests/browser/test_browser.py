@@ -281,7 +281,9 @@ def test_no_name_of_a_file_runs_a_script_in_jupyterlab(lab, page):
         cells.append('xc.explore(network, clip, view="objects")')
         cells.append("xc.diagnose(network, clip).table")
         cells.append("clip")
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    kernel = dict(name="python3", display_name="Python 3", language="python")
+    book = nbformat.v4.new_notebook(metadata=dict(kernelspec=kernel))
+    book.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
     nbformat.write(book, lab.folder / "hostile.ipynb")
     run_all(page, lab("hostile"))
     wait_until(lambda: page.get_by_text("most over the picture's mean").count() >= 5, 120)
