@@ -1,10 +1,13 @@
-"""What ``pyproject.toml`` has no words for: a wheel carries the notebooks.
+"""What ``pyproject.toml`` has no words for: a wheel carries the notebooks and the table of clips.
 
-In the checkout they lie at the top, where readers look. A wheel has them inside the package without
-outputs, so that ``xinc study my_video.mp4`` works where it is installed.
+In the checkout they lie at the top, where readers look. A wheel has the notebooks inside the
+package without outputs, so that ``xinc study my_video.mp4`` works where it is installed, and beside
+them the tables that say where clips are fetched from, with the masks made for them, so that
+``xc.load_clip("cars")`` does.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 from setuptools import setup
@@ -12,6 +15,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 WORKFLOW = "Snakefile"  # of a sweep
+TABLES = ("videos.json", "photographs.json")  # of data/
+MASKS = ("*.png", "*.json")  # of data/masks
 
 
 class BuildWithNotebooks(build_py):
@@ -26,6 +31,19 @@ class BuildWithNotebooks(build_py):
         for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
             (folder / notebook.name).write_text(without_outputs(notebook.read_text()))
         (folder / WORKFLOW).write_text((ROOT / "notebooks" / WORKFLOW).read_text())
+        self.lay_tables(Path(self.build_lib) / "xinc_core" / "data")
+
+    def lay_tables(self, folder: Path) -> None:
+        """Lay the tables of clips into a folder, and the masks of those that are fetched."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in TABLES:
+            shutil.copyfile(ROOT / "data" / name, folder / name)
+        masks = ROOT / "data" / "masks"
+        for pattern in MASKS:
+            for file in sorted(masks.rglob(pattern)):
+                copy = folder / "masks" / file.relative_to(masks)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
 
 
 def without_outputs(text: str) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGED = ("xinc_core", "notebooks", "pyproject.toml", "setup.py", "MANIFEST.in")
-PACKAGED += ("README.md", "LICENSE")
+PACKAGED += ("README.md", "LICENSE", "data/videos.json", "data/photographs.json", "data/masks")
 
 # What the fresh environment runs: a disc that crosses a slanted ramp, 4 frames.
 DRAW = """

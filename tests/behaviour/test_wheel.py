@@ -1,8 +1,8 @@
 """The package as it is installed away from its checkout: from a wheel, in another folder.
 
-It carries the notebooks and no data. What needs none works; what needs shipped data says so in
-one sentence that names XINC_DATA, and works where that points to a checkout's data folder. A study
-from a wheel is ``make wheel-study``.
+It carries the notebooks, the table of clips and their masks, and no other data. What needs none
+works; what needs shipped data says so in one sentence that names XINC_DATA, and works where that
+points to a checkout's data folder. A study from a wheel is ``make wheel-study``.
 """
 
 import json
@@ -13,9 +13,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import pytest
+from conftest import missing
 from PIL import Image
 from wheel_study import build_wheel
 
+import xinc_core as xc
+from xinc_core.clips.catalogue import videos
+from xinc_core.clips.fetching import place_of
 from xinc_core.util.paths import checkout
 
 pytestmark = pytest.mark.slow  # a wheel is built; each script imports torch anew
@@ -142,6 +146,24 @@ print(json.dumps([
 ]))
 """)
     check_sentences(sentences)
+
+
+def test_registered_clips_are_known_and_carry_their_masks(run):
+    """The tables and masks are in the wheel; the videos come from a folder, or are fetched."""
+    place = place_of(videos()["cars"])
+    if place is None:
+        missing("cars.mp4 is not at hand: the wheel did not read it")
+    found = run(
+        """
+clip = xc.load_clip("cars")
+print(json.dumps(dict(
+    identity=clip.identity, names=len(xc.list_clips()), listed=xinc("clips")[1],
+)))
+""",
+        XINC_CLIPS=str(place.parent),
+    )
+    assert found["identity"] == xc.load_clip("cars").identity and found["names"] == 30
+    assert "not here" in found["listed"] and "here  " in found["listed"]
 
 
 def test_the_shipped_study_says_so_too(run):

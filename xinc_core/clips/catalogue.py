@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from xinc_core.util.paths import data_folder
+from xinc_core.util.paths import table_of_data
 
 
 @dataclass(frozen=True)
@@ -94,21 +94,20 @@ class Photograph:
 
 
 def videos() -> dict[str, Video]:
-    """The registered videos by name; none where the data folder is not here."""
+    """The registered videos by name; none where the table is not here."""
     return _listed("videos.json", Video)
 
 
 def photographs() -> dict[str, Photograph]:
-    """The photographs by name; none where the data folder is not here."""
+    """The photographs by name; none where the table is not here."""
     return _listed("photographs.json", Photograph)
 
 
 def _listed(file: str, kind: type) -> dict:
     """The entries of a table in the data folder."""
-    folder = data_folder()
-    if folder is None or not (folder / file).is_file():
+    table = table_of_data(file)
+    if table is None:
         return {}
-    table = folder / file
     try:
         entries = json.loads(table.read_text(encoding="utf-8"))
         listed = {name: kind(name=name, **facts) for name, facts in entries.items()}

@@ -70,7 +70,7 @@ def known_clips() -> dict[str, Known]:
     """All clips that are known by a name.
 
     The first three, the registered ones (METHOD 5) and the photographs; the two latter only where
-    the data folder is here, whose tables list them.
+    the tables are here that list them.
     """
     clips = list(FIRST_CLIPS)
     for video in videos().values():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xinc_core.util.paths import no_data, shipped_folder
+from xinc_core.util.paths import no_data, shipped_folder, table_of_data
 
 from .catalogue import videos
 from .clip import Clip, Segment, as_tensor
@@ -59,7 +59,7 @@ def with_shipped_masks(clip: Clip) -> Clip:
     clip : Clip
         Whole, as ``data/videos.json`` cuts it.
     """
-    folder = shipped_folder("masks")
+    folder = table_of_data("masks")
     if folder is None or not (folder / clip.name).is_dir():
         return clip
     table = json.loads((folder / "segments.json").read_text(encoding="utf-8"))

@@ -58,6 +58,16 @@ def shipped_folder(kind: str) -> Path | None:
     return data / kind
 
 
+def table_of_data(name: str) -> Path | None:
+    """A table of the data, or its folder of masks: the data folder's, else the one that the
+    package carries beside its code when it is installed; None where neither has it.
+    """
+    for folder in (data_folder(), import_folder() / "xinc_core" / "data"):
+        if folder is not None and (folder / name).exists():
+            return folder / name
+    return None
+
+
 def no_data(what: str) -> str:
     """The sentence for shipped data that are not there.
 
