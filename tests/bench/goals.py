@@ -98,9 +98,9 @@ def _of_recipes(rows: Sequence[dict]) -> Iterator[tuple[str, float, float, bool]
         fast, paper = own["fast"], own["paper"]
         level = "33.3" if family == "nerv" else "papers_end"
         said = "33.3 dB" if family == "nerv" else f"{paper['psnr']:.1f} dB, where paper ends"
-        seconds, papers = (row[f"seconds_to_{level}"] or math.inf for row in (fast, paper))
-        if math.isinf(papers):  # not within its epochs: it takes longer than all of them
-            papers = paper["seconds"]
+        seconds = fast[f"seconds_to_{level}"] or math.inf
+        # Where it is not reached, or reached at the end alone, all its epochs are the least.
+        papers = paper.get(f"seconds_to_{level}") or paper["seconds"]
         if family == "nerv":
             yield f"fast, {family} on {clip}: to {said}, s", seconds, MOST_SECONDS[clip], True
         yield (

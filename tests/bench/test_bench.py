@@ -129,7 +129,7 @@ def test_recipes_race_to_a_psnr_and_whole_fits_are_kept(tmp_path, monkeypatch):
     clip = Clip("tiny", xc.load_clip("shapes").frames[:1, :, :16, :32].contiguous())
     monkeypatch.setattr(recipes.xc, "load_clip", lambda name: clip)
     monkeypatch.setattr(recipes, "KEPT", tmp_path / "kept")
-    case = recipes.Case("ffn", "courtyard", dict(lr=4e-3, epochs=600), 2)
+    case = recipes.Case("ffn", "courtyard", 20, dict(lr=4e-3, epochs=60), 2)
     table = recipes.rows(say, [case])
     assert [row["way"] for row in table] == ["fast", "paper", "adam"]
     for row in table:

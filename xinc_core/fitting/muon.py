@@ -18,7 +18,7 @@ from torch import Tensor, nn
 # often: from (0, 1] it takes them to about 0.7 … 1.2.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
-MOMENTUM = 0.95
+MOMENTUM = 0.9
 TINY = 1e-7
 
 

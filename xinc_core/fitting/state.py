@@ -18,6 +18,8 @@ from .muon import Muon
 COLLAPSE_DB = 8.0  # a fall of PSNR by more, for good, is a divergence
 GOOD_DB = 1.0  # weights are good while PSNR is at most so far below its best
 SAVE_EVERY = 30.0  # seconds between two saves of the running state
+# Beside Muon: the mean square of a gradient over the last 50 steps, as steps are few.
+ADAM_BETAS = (0.9, 0.98)
 
 
 class DivergenceError(RuntimeError):
@@ -127,7 +129,8 @@ class FitState:
     def set_rates(self, progress: float) -> float:
         """Set the optimisers' rates after a share of the fit, 0 to 1; the recipe's ``lr`` by then.
 
-        A linear warm-up from a tenth of the highest rate, then a cosine to zero, or constant.
+        A linear warm-up from a tenth of the highest rate; then a cosine to zero, or constant with a
+        line to zero at the end.
         """
         share = _share_of_rate(self.recipe, progress)
         for optimizer in self.optimizers:
@@ -206,7 +209,7 @@ def _optimizers(
         inner = {layer.weight.data_ptr() for layer in model.layers()[:-1]}
         matrices = [weight for weight in parameters if weight.data_ptr() in inner]
         others = [weight for weight in parameters if weight.data_ptr() not in inner]
-        adam = torch.optim.Adam(others, recipe.adam_lr, fused=True)
+        adam = torch.optim.Adam(others, recipe.adam_lr, ADAM_BETAS, fused=True)
         optimizers = [Muon(matrices, recipe.lr), adam] if matrices else [adam]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -219,6 +222,7 @@ def _share_of_rate(recipe: Recipe, progress: float) -> float:
     if progress < recipe.warmup:
         return 0.1 + 0.9 * progress / recipe.warmup
     if not recipe.cosine:
-        return 1.0
+        left = 1 - progress
+        return min(1.0, left / recipe.decay) if recipe.decay else 1.0
     done = (progress - recipe.warmup) / (1 - recipe.warmup)
     return 0.5 + 0.5 * math.cos(math.pi * done)

@@ -55,7 +55,7 @@ class FFN(nn.Module):
     family = "ffn"
     Config = FFNConfig
     recipes = {
-        "fast": Recipe(300, 0.1, warmup=0.05, cosine=True, adam_lr=4e-3),
+        "fast": Recipe(300, 0.1, warmup=0.05, decay=0.4, adam_lr=4e-3),
         "paper": Recipe(1000, 9e-4),
     }
     for_video = False

@@ -119,7 +119,7 @@ class NeRV(nn.Module):
     family = "nerv"
     Config = NeRVConfig
     recipes = {
-        "fast": Recipe(60, 0.03, warmup=0.05, cosine=True, adam_lr=5e-3),
+        "fast": Recipe(60, 0.03, warmup=0.05, decay=0.4, adam_lr=5e-3),
         "paper": Recipe(300, 1e-3, warmup=0.2, cosine=True),
     }
     for_video = True

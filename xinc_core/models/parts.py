@@ -29,6 +29,8 @@ class Recipe:
         Share of the epochs over which the rate climbs from a tenth of ``lr``, 0..1.
     cosine : bool
         Whether the rate then falls along half a cosine.
+    decay : float
+        Share of the epochs, at the end, over which it falls to zero along a line; 0..1.
     """
 
     epochs: int = 300
@@ -36,6 +38,7 @@ class Recipe:
     batch: int = 2
     warmup: float = 0.0
     cosine: bool = False
+    decay: float = 0.0
     adam_lr: float | None = None
 
     def instead(self, **options: Any) -> Recipe:
