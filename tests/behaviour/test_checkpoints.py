@@ -164,3 +164,22 @@ def test_the_bait_works_when_the_file_is_trusted(tmp_path):
     torch.save(Malicious(tmp_path / "ran"), tmp_path / "evil.pth")
     torch.load(tmp_path / "evil.pth", weights_only=False)
     assert (tmp_path / "ran").exists()
+
+
+def test_the_checksum_of_weights_is_that_of_the_network_alone(tmp_path):
+    model, file = small_nerv(), tmp_path / "m.safetensors"
+    xc.save_model(model, file, seed=3)
+    before = xc.storage.weights_checksum(file)
+    xc.save_model(model, file, seed=3, psnr=30.5, note="another header")
+    assert xc.storage.weights_checksum(file) == before
+    xc.save_model(model, file, seed=4)  # before its first step it was another network
+    assert xc.storage.weights_checksum(file) != before
+    with torch.no_grad():
+        model.head.bias[0] += 1e-6
+    xc.save_model(model, file, seed=3)
+    assert xc.storage.weights_checksum(file) != before
+
+
+def test_shipped_models_say_by_which_recipe_they_were_fitted():
+    for name, facts in xc.list_models().items():
+        assert facts["recipe"] in ("fast", "paper"), name

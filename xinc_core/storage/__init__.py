@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors; a test holds
     from .compressed import write as write
     from .fitted import fit_and_save as fit_and_save
     from .headers import read_header as read_header
+    from .headers import weights_checksum as weights_checksum
     from .plain import load_model as load_model
     from .plain import save_model as save_model
     from .registry import find_model as find_model
@@ -42,6 +43,7 @@ PLACES = {
     "rounded": "compressed",
     "save_model": "plain",
     "unpack": "compressed",
+    "weights_checksum": "headers",
     "write": "compressed",
 }
 __all__ = [*PLACES]

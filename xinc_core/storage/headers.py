@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from xinc_core.util.file_kinds import UNKNOWN, kind_of_file
+from xinc_core.util.files import hash_bytes
 from xinc_core.util.tensor_files import UNREADABLE, Held, one_line, read_tensor_header
 
 PLAIN = ".safetensors"
@@ -39,6 +40,28 @@ def read_header(path: str | Path) -> dict:
             f"{str(path)!r} has a header that cannot be read; was it written by save_model?"
         )
     return facts
+
+
+def weights_checksum(path: str | Path) -> str:
+    """SHA-256 in hex of what makes a network, and nothing else that its file says.
+
+    It covers family, configuration and seed (which fixes the network before its first step), and
+    the tensors' names, types, shapes and bytes. Two files of the same network have the same one,
+    whatever their headers tell of PSNR or versions.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`read_header`.
+    """
+    facts = read_header(path)
+    network = {name: facts.get(name) for name in ("family", "config", "seed")}
+    file = Path(path).read_bytes()
+    start = 8 + int.from_bytes(file[:8], "little")  # behind the length and the header
+    tensors = json.loads(file[8:start])
+    tensors.pop("__metadata__", None)
+    described = json.dumps([network, tensors], sort_keys=True)
+    return hash_bytes(described.encode(), file[start:])
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

@@ -16,10 +16,9 @@ from torch import nn
 from xinc_core.clips import Clip
 from xinc_core.editing.sampling import HUGE_NEURONS, channels_of
 from xinc_core.fitting import untrained
-from xinc_core.storage import find_model, load_model, read_header
+from xinc_core.storage import find_model, load_model, read_header, weights_checksum
 from xinc_core.study.statistics.scene import Scene, at_audited_pixels
 from xinc_core.tracing import Canvas, trace
-from xinc_core.util.files import hash_file
 from xinc_core.util.paths import results
 
 from .recent import Recent
@@ -72,6 +71,8 @@ class Memory:
     def checksum(self, name: str) -> str:
         """16 hex digits of a network's weights on disk; read again when the file has changed.
 
+        What else its header tells, such as versions, does not matter.
+
         Raises
         ------
         FileNotFoundError
@@ -83,7 +84,7 @@ class Memory:
         facts = path.stat()
         state = (str(path), facts.st_mtime_ns, facts.st_size, facts.st_ino)
         if state not in self._checksums:
-            self._checksums[state] = hash_file(path)[:16]
+            self._checksums[state] = weights_checksum(path)[:16]
         return self._checksums[state]
 
     def network(self, name: str, untrained: bool = False) -> nn.Module:
