@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import seaborn as sns
 
 from xinc_core.models import FAMILIES
@@ -89,7 +90,7 @@ def palette(name: str = MAGNITUDE) -> list[int]:
 
 
 def set_theme() -> None:
-    """Set the study's look for every figure that follows."""
+    """Set the study's look for every figure, and every table in a notebook, that follows."""
     sns.set_theme(context="notebook", style="ticks", font_scale=0.9)
     mpl.rcParams.update({"figure.dpi": 72, "savefig.dpi": 150, "image.interpolation": "nearest"})
     mpl.rcParams.update(
@@ -98,6 +99,7 @@ def set_theme() -> None:
     mpl.rcParams.update(
         {"figure.constrained_layout.use": True, "svg.hashsalt": "xinc", "svg.fonttype": "none"}
     )
+    pd.set_option("display.html.use_mathjax", False)  # names in tables are no formulas
     if in_notebook():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
