@@ -17,16 +17,26 @@ BUDGETS = [
 
 
 def choices(n):
-    """Numbers of neurons in forms that a caller may have: rising, in disorder, repeated, …"""
+    """Numbers of neurons: repeated in disorder and from the end; none."""
     random = torch.Generator().manual_seed(n)
-    some = torch.randint(0, n, (5,), generator=random)
+    some = torch.randint(0, n, (4,), generator=random)
     return {
-        "repeated": torch.cat([some, some.flip(0), some[:1]]),
-        "negative": [-1, 0, -n, n - 1],
+        "repeated, negative": torch.cat([some, some.flip(0), some[:1] - n, torch.tensor([-1])]),
+        "distinct": torch.randperm(n, generator=random)[:4],
+        "empty": [],
+    }
+
+
+def forms(n):
+    """Forms in which a caller may have them."""
+    return {
+        "a list": [-1, 0, -n, n - 1],
         "numpy, backwards": np.arange(n)[::-1][:4],
         "a range": range(0, n, 2),
-        "int32": some.int(),
-        "empty": [],
+        "int32": torch.tensor([n - 1, 0], dtype=torch.int32),
+        "numbers of numpy": [np.int64(0), np.uint8(0)],
+        "numbers of torch": [torch.tensor(0), torch.tensor(n - 1)],
+        "empty, as torch has it": torch.tensor([]),
     }
 
 
@@ -63,6 +73,17 @@ def test_a_reduction_of_some_neurons_is_that_of_their_rows(network, rule, budget
                     assert name == "one by one" or compute().equal(of_rows(rows)), (what, name)
                     continue
                 close(compute(), of_rows(rows), 1e-9)
+
+
+def test_numbers_come_in_many_forms(network):
+    for whole in xc.trace(network):
+        every = whole.totals()
+        for what, chosen in forms(len(whole)).items():
+            numbers = np.array(chosen, dtype=np.int64)
+            part = whole.only(chosen)
+            assert part.neurons.tolist() == (numbers % len(whole)).tolist(), what
+            if len(part):
+                close(part.totals(), every[numbers], 1e-9)
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -275,10 +275,26 @@ class Subset(Rule):
         if len(ours) == 0:
             return
         chosen = self.positions[ours]  # the rule's numbers
+        groups = self.rule.groups(max_size, chosen)
+        if len(chosen.unique()) < len(chosen):
+            yield from self._renumbered_repeatedly(groups, chosen, ours)
+            return
+        renumbered = torch.full((len(self.rule.neurons),), -1)  # the rule's number → ours
+        renumbered[chosen] = ours
+        for group in groups:
+            yield renumbered[group]
+
+    def _renumbered_repeatedly(
+        self, groups: Iterator[Tensor], chosen: Tensor, ours: Tensor
+    ) -> Iterator[Tensor]:
+        """Groups of the rule's numbers as ours, where a number stands for several of ours.
+
+        chosen, ours : (k,) each, the rule's numbers and ours. Of equal ones, each is given once.
+        """
         sorted_numbers, by_number = chosen.sort(stable=True)
         # The rule's number → where in `by_number` the next of ours stands that has this number.
         upcoming = torch.searchsorted(sorted_numbers, torch.arange(len(self.rule.neurons)))
-        for group in self.rule.groups(max_size, chosen):
+        for group in groups:
             sorted_group, order = group.sort(stable=True)
             first_of_run = torch.searchsorted(sorted_group, sorted_group)
             repetition = torch.arange(len(group)) - first_of_run
