@@ -38,6 +38,7 @@ def lab(tmp_path_factory):
     env = os.environ | {
         "IPYTHONDIR": str(folder / "ipython"),
         "XINC_FIGURES": str(folder / "figures"),
+        "XINC_RESULTS": str(folder / "results"),
     }
     env |= {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTER_DATA_DIR": str(folder / "share")}
     command = [
