@@ -52,8 +52,8 @@ types: .venv/ready ## mypy over the core
 lab: .venv/ready ## open the first notebook in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
-bench: .venv/ready ## how fast and how small, beside the literal versions
-	TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench
+bench: .venv/ready ## how fast and how small, beside the literal versions; ONLY=recipes or tracing for a part
+	TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 # uv serves where no Python is new enough: it brings one; pip then installs from the project's own constraints.
 .venv/ready: pyproject.toml constraints.txt

@@ -30,13 +30,9 @@ def chapter(title: str) -> None:
     print(f"\n{title}", flush=True)
 
 
-def measure() -> dict:
-    """Every chapter's rows, printed as they come."""
-    rate = write_rate()
-    threads = torch.get_num_threads()
-    print(f"write rate {rate / 1e9:.1f} GB/s, {threads} threads, torch {torch.__version__}")
-    chapters = dict(write_gb_s=rate / 1e9, threads=threads, torch=torch.__version__)
-
+def layer_chapters(rate: float) -> dict:
+    """Tracing: layers, Captum, growth with picture and network, training beside a plain loop."""
+    chapters: dict = {}
     chapter("Layers at 128×256 (literal: timed for 16 seeded neurons, scaled to all)")
     chapters["layers"] = []
     for name, options in NETWORKS.items():
@@ -57,29 +53,54 @@ def measure() -> dict:
     chapter("Training beside a plain loop, frames per second")
     chapters["training"] = training.rows(xc.load_clip("courtyard"), EPOCHS, say)
 
-    chapter("Recipes: time to a PSNR")
-    chapters["recipes"] = recipes.rows(say)
-
     if torch.cuda.is_available():
         chapter("GPU")
         chapters["gpu"] = tracing.gpu_rows(NETWORKS, say)
     return chapters
 
 
+def recipe_chapter() -> dict:
+    """Recipes: time to a PSNR."""
+    chapter("Recipes: time to a PSNR")
+    machine = dict(threads=torch.get_num_threads(), torch=torch.__version__)
+    return dict(recipes=recipes.rows(say), recipes_on=machine)
+
+
+def earlier() -> dict:
+    """What ``bench.json`` holds already."""
+    file = figures() / "bench.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
 def main() -> None:
     """Measure, judge, write, draw."""
-    argparse.ArgumentParser(prog="python -m bench", description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--only",
+        choices=("tracing", "recipes"),
+        help="measure this part alone; the other stays as bench.json has it",
+    )
+    only = parser.parse_args().only
     start = time.monotonic()
-    chapters = measure()
-    measured = (chapters[name] for name in ("layers", "by_size", "training", "recipes"))
-    chapters["goals"] = goals(*measured)
+    chapters = earlier() if only else {}
+    if only != "recipes":
+        rate = write_rate()
+        threads = torch.get_num_threads()
+        print(f"write rate {rate / 1e9:.1f} GB/s, {threads} threads, torch {torch.__version__}")
+        chapters |= dict(write_gb_s=rate / 1e9, threads=threads, torch=torch.__version__)
+        chapters |= layer_chapters(rate)
+    if only != "tracing":
+        chapters |= recipe_chapter()
+    names = ("layers", "by_size", "training", "recipes")
+    chapters["goals"] = goals(*(chapters.get(name, []) for name in names))
     chapter("Goals")
     for row in chapters["goals"]:
         word = "met" if row["met"] else "not met"
         print(f"{word:7}  {row['goal']}: {row['measured']:.3g} (wanted {row['bound']})")
 
-    drawing.layers(chapters["layers"])
-    drawing.growth(chapters["by_size"], chapters["by_parameters"])
+    if only != "recipes":
+        drawing.layers(chapters["layers"])
+        drawing.growth(chapters["by_size"], chapters["by_parameters"])
     text = json.dumps(chapters, indent=1) + "\n"
     replace_file(figures() / "bench.json", lambda file: file.write_text(text))
     print(f"\n{time.monotonic() - start:.0f} s")
