@@ -52,9 +52,9 @@ class Case:
 
 
 CASES = (
-    Case("nerv", "courtyard", 32, dict(lr=4e-3, epochs=100), 1),
-    Case("nerv", "bunny", 96, dict(lr=4e-3, epochs=100), 1),
-    Case("hnerv", "courtyard", 80, dict(lr=4e-3, epochs=100), 1, "hnerv-courtyard"),
+    Case("nerv", "courtyard", 32, dict(lr=4e-3, epochs=60), 1),
+    Case("nerv", "bunny", 96, dict(lr=4e-3, epochs=60), 1),
+    Case("hnerv", "courtyard", 80, dict(lr=4e-3, epochs=40), 1, "hnerv-courtyard"),
     Case("ffn", "courtyard", 160, dict(lr=4e-3, epochs=300), 8),
     Case("siren", "courtyard", 300, dict(lr=2e-3, epochs=300), 8),
 )
