@@ -51,15 +51,16 @@ def fit(
     clip: Clip,
     frame: int = 0,
     seed: int = 1,
-    recipe: str | None = None,
     epochs: int | None = None,
     lr: float | None = None,
-    psnr: float | None = None,
-    refit: bool = False,
     device: str = "cpu",
     checkpoint: str | Path | bool = True,
     progress: bool = True,
     save_every: float = SAVE_EVERY,
+    *,
+    recipe: str | None = None,
+    psnr: float | None = None,
+    refit: bool = False,
     **options,
 ) -> tuple[nn.Module, History]:
     """Overfit a new network of a family to a clip.
@@ -73,18 +74,8 @@ def fit(
         An image network is fitted to this frame of the clip, a video network to all frames.
     seed : int
         Fixes the initial weights and the order of the frames.
-    recipe : str, optional
-        "fast" (the default: Muon on the inner layers' weights, Adam on the rest) or "paper" (Adam,
-        as the papers fit these networks: NeRV 300 epochs at 1e-3, FFN 1,000 steps at 9e-4). A
-        family of your own has the recipes that it names.
     epochs, lr : optional
         Instead of the recipe's. The rate is Adam's, or Muon's where the recipe uses it.
-    psnr : float, optional
-        Stop once the mean PSNR of an epoch has reached so many dB.
-    refit : bool
-        Fit the network of this seed a second time, as METHOD 5 has it: from the same initial
-        weights in another order of batches. A network that sees all frames in every step starts
-        from initial weights that are moved by 1e-3 of their standard deviation instead.
     device : str
         "cpu" or "cuda".
     checkpoint : bool or path
@@ -96,6 +87,16 @@ def fit(
         Show a progress bar.
     save_every : float
         Seconds between two saves of the running state.
+    recipe : str, optional
+        "fast" (the default: Muon on the inner layers' weights, Adam on the rest) or "paper" (Adam,
+        as the papers fit these networks: NeRV 300 epochs at 1e-3, FFN 1,000 steps at 9e-4). A
+        family of your own has the recipes that it names.
+    psnr : float, optional
+        Stop once the mean PSNR of an epoch has reached so many dB.
+    refit : bool
+        Fit the network of this seed a second time, as METHOD 5 has it: from the same initial
+        weights in another order of batches. A network that sees all frames in every step starts
+        from initial weights that are moved by 1e-3 of their standard deviation instead.
     **options
         Fields of the family's configuration, e.g. ``width=64`` (FFN), ``parameters=500_000``
         (NeRV).
