@@ -8,13 +8,14 @@ are measured now, the recipes of a network in turn, and the time to a PSNR is th
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import xinc_core as xc
-from xinc_core.models import recipe
+from xinc_core.models import family, recipe
 from xinc_core.util.files import digest
 
 from .tracing import Say
@@ -91,6 +92,7 @@ def rows(say: Say, cases: Sequence[Case] = CASES) -> list[dict]:
                 way=way,
                 epochs=epochs,
                 seconds_per_epoch=seconds[way],
+                ms_per_step=1000 * seconds[way] / _steps(case),
                 seconds=seconds[way] * epochs,
                 psnr=psnr,
             )
@@ -99,6 +101,12 @@ def rows(say: Say, cases: Sequence[Case] = CASES) -> list[dict]:
             found.append(row)
             say(row)
     return found
+
+
+def _steps(case: Case) -> int:
+    """Optimiser steps in an epoch; of all ways the same, because their batches are."""
+    frames = len(xc.load_clip(case.clip)) if family(case.family).for_video else 1
+    return math.ceil(frames / recipe(case.family, "fast").batch)
 
 
 def _times(curve: list[float], seconds_per_epoch: float, papers_end: float) -> dict:

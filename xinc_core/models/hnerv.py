@@ -164,7 +164,7 @@ class HNeRV(nn.Module):
     family = "hnerv"
     Config = HNeRVConfig
     recipes = {
-        "fast": Recipe(80, 0.03, warmup=0.05, decay=0.4, adam_lr=4e-3),
+        "fast": Recipe(80, 0.03, warmup=0.05, decay=0.4, adam_lr=1e-3),
         "paper": Recipe(300, 1e-3, warmup=0.2, cosine=True),
     }
     for_video = True

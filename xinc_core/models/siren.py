@@ -95,7 +95,7 @@ class SIREN(nn.Module):
     family = "siren"
     Config = SIRENConfig
     recipes = {
-        "fast": Recipe(300, 0.005, warmup=0.05, decay=0.4, adam_lr=2e-3),
+        "fast": Recipe(300, 0.016, warmup=0.05, decay=0.95, adam_lr=1e-3),
         "paper": Recipe(1000, 1e-3),
     }
     for_video = False

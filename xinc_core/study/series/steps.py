@@ -20,7 +20,7 @@ from xinc_core.models import family as family_class
 from .notebooks import chosen_notebooks
 from .plans import PROFILES, WOULD_ADD, Fit, Plan, Role
 
-# Seconds of a frame and epoch at 128×256 on two CPU cores, by the fast recipe; the other takes less.
+# Seconds of a frame and epoch at 128×256 on two CPU cores, by the fast recipe.
 SECONDS_PER_FRAME = {"ffn": 0.07, "siren": 0.07, "nerv": 0.023, "hnerv": 0.055}
 SECONDS_OF_OTHERS = 0.023
 SECONDS_TO_START = 8  # of a notebook: its kernel and its imports
