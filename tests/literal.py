@@ -77,16 +77,28 @@ def tail(model, index):
     return picture
 
 
-def first_order_map(model, index, neuron, frame=0, seen=None):
-    """J·d_n by forward-mode differentiation: (3, H, W)."""
+def removed_input(x, baseline):
+    """x − x₀: (1, c_in, h, w)."""
+    return x if baseline == "zero" else x - x.mean((-2, -1), keepdim=True)
+
+
+def weight_part(model, index, x):
+    """D: what all neurons of a layer share out, (1, c_out, h, w); no bias."""
+    layer = model.layers()[index]
+    return F.conv2d(x, layer.weight, padding=layer.pad)
+
+
+def first_order_map(model, index, neuron, frame=0, seen=None, baseline="zero", horizon=0.0):
+    """J_s·d_n by forward-mode differentiation, at z − s/2·D with s the horizon: (3, H, W)."""
     x = (seen or inputs_of(model, frame))[index]
-    z = model.layers()[index].linear(x)
-    return torch.func.jvp(tail(model, index), (z,), (share(model, index, neuron, x),))[1]
+    removed = removed_input(x, baseline)
+    z = model.layers()[index].linear(x) - horizon / 2 * weight_part(model, index, removed)
+    return torch.func.jvp(tail(model, index), (z,), (share(model, index, neuron, removed),))[1]
 
 
 def ablation_map(model, index, neuron, frame=0, baseline="zero"):
     """I − I_{−n}: (3, H, W)."""
     x = inputs_of(model, frame)[index]
-    removed = x if baseline == "zero" else x - x.mean((-2, -1), keepdim=True)
+    removed = removed_input(x, baseline)
     z, picture = model.layers()[index].linear(x), tail(model, index)
     return picture(z) - picture(z - share(model, index, neuron, removed))

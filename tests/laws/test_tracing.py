@@ -250,7 +250,7 @@ def test_bad_questions_get_one_sentence(network):
         xc.trace(network, rule="papre")
     with pytest.raises(ValueError, match="baseline is"):
         xc.trace(network, rule="ablation", baseline="median")
-    with pytest.raises(ValueError, match="a baseline is for rule='ablation'"):
+    with pytest.raises(ValueError, match="rule 'paper' removes nothing"):
         xc.trace(network, baseline="mean")
     with pytest.raises(TypeError, match="one at a time"):
         layer[0:2]

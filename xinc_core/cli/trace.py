@@ -17,7 +17,12 @@ from .parsing import Parser, add_output, check_output, whole
 if TYPE_CHECKING:
     from xinc_core.tracing import LayerMaps
 
-RULES = ("paper", "first_order", "ablation")  # as in tracing.RULES, which takes torch to read
+RULES = (
+    "paper",
+    "first_order",
+    "horizon",
+    "ablation",
+)  # as in tracing.RULES, which takes torch to read
 FULLEST = 0.95  # share of the free disk that may be filled
 
 

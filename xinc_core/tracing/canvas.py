@@ -42,6 +42,8 @@ from .maps import LayerMaps
 from .rules import Traced, check_rule, make_rule
 
 BASELINES = ("zero", "mean")
+USUAL_SHARE = 0.5  # of a layer, for the rule "horizon"
+MOST_SHARE = 2.0  # at which the horizon's state has lost the layer's whole weight part
 
 
 @exactly
@@ -51,6 +53,7 @@ def trace(
     rule: str = "paper",
     baseline: str = "zero",
     budget: Budget | None = None,
+    share: float | None = None,
 ) -> Canvas:
     """Run the model on one frame and return its canvas.
 
@@ -60,13 +63,17 @@ def trace(
         Any family, or a chain of your own (``models.chain``); on any device; float32 or float64.
     frame : int
         Frame index, 0..T−1; image networks have one picture and ignore it.
-    rule : {"paper", "first_order", "ablation"}
+    rule : {"paper", "first_order", "horizon", "ablation"}
         How a contribution is defined, METHOD 3.
     baseline : {"zero", "mean"}
-        For ``ablation``: what a removed neuron's input is replaced by, 0 or its mean over all
-        pixels of the picture.
+        For all rules but ``paper``: what a removed neuron's input is replaced by, 0 or its mean
+        over all pixels of the picture. Maps are compared with ablation of the same baseline.
     budget : Budget, optional
         Sizes of the pieces into which the work is cut; maps do not depend on them, up to rounding.
+    share : float, optional
+        For ``horizon``: which share of the layer goes at once, 0 to 1; by default 0.5. 0 is
+        ``first_order``. Up to 2 is taken, because the mean over 0 … 2 is the layer's complete
+        decomposition.
 
     Returns
     -------
@@ -89,10 +96,10 @@ def trace(
     >>> canvas["head"].heatmap()  # (H, W)
     """
     check_is_model(model)
-    _check_question(rule, baseline, budget)
+    share = _check_question(rule, baseline, budget, share)
     frame = frame_of(model, frame)
     forward = _run(model, _layers_of(model), frame)
-    return Canvas(forward, frame, rule, baseline, budget or DEFAULT_BUDGET)
+    return Canvas(forward, frame, rule, baseline, budget or DEFAULT_BUDGET, share=share)
 
 
 def trace_frames(
@@ -101,6 +108,7 @@ def trace_frames(
     rule: str = "paper",
     baseline: str = "zero",
     budget: Budget | None = None,
+    share: float | None = None,
 ) -> Iterator[tuple[int, Canvas]]:
     """The canvases of several frames, one after the other.
 
@@ -115,7 +123,7 @@ def trace_frames(
     frames : iterable of int, optional
         Frame indices, 0..T−1, in any order; by default all. An image network has one, the one that
         it was fitted to.
-    rule, baseline, budget
+    rule, baseline, budget, share
         As for :func:`trace`.
 
     Yields
@@ -134,24 +142,25 @@ def trace_frames(
     >>> torch.stack(per_frame)  # (8, n_neurons)
     """
     check_is_model(model)
-    _check_question(rule, baseline, budget)
+    share = _check_question(rule, baseline, budget, share)
     if frames is None:
         frames = range(n_frames_of(model)) if model.for_video else [frame_of(model, 0)]
     if isinstance(frames, str) or not isinstance(frames, Iterable):
         raise TypeError(f"frames are several whole numbers, not {brief(frames)}; one is xc.trace")
     numbers = [_checked_frame(model, frame) for frame in frames]
-    return _canvases(model, numbers, rule, baseline, budget or DEFAULT_BUDGET)
+    return _canvases(model, numbers, rule, baseline, budget or DEFAULT_BUDGET, share)
 
 
 @exactly
 def _canvases(
-    model: TracedModel, frames: list[int], rule: str, baseline: str, budget: Budget
+    model: TracedModel, frames: list[int], rule: str, baseline: str, budget: Budget, share: float
 ) -> Iterator[tuple[int, Canvas]]:
     """What :func:`trace_frames` yields."""
     layers = _layers_of(model)
     memory: dict[str, list] = {layer.name: [] for layer in layers}
     for frame in frames:
-        canvas = Canvas(_run(model, layers, frame), frame, rule, baseline, budget)
+        forward = _run(model, layers, frame)
+        canvas = Canvas(forward, frame, rule, baseline, budget, share=share)
         canvas._memory = memory
         yield frame, canvas
 
@@ -217,7 +226,10 @@ def _forward(layers: Sequence[Layer], x: Tensor) -> ForwardPass:
     return ForwardPass(tuple(layers), tuple(inputs), x[0])
 
 
-def _check_question(rule: str, baseline: str, budget: Budget | None = None) -> None:
+def _check_question(
+    rule: str, baseline: str, budget: Budget | None = None, share: float | None = None
+) -> float:
+    """Refuse what does not fit together; the share, its usual value where none is given."""
     check_rule(rule)
     if budget is not None and not isinstance(budget, Budget):
         raise TypeError(
@@ -226,8 +238,17 @@ def _check_question(rule: str, baseline: str, budget: Budget | None = None) -> N
         )
     if baseline not in BASELINES:
         raise ValueError(f"baseline is 'zero' or 'mean', not {baseline!r}")
-    if baseline != "zero" and rule != "ablation":
-        raise ValueError(f"a baseline is for rule='ablation'; rule {rule!r} removes nothing")
+    if baseline != "zero" and rule == "paper":
+        raise ValueError("rule 'paper' removes nothing, so it has no baseline")
+    if share is None:
+        return USUAL_SHARE
+    if rule != "horizon":
+        raise ValueError(f"a share is for rule='horizon', not for {rule!r}")
+    if isinstance(share, bool) or not isinstance(share, int | float):
+        raise TypeError(f"share is a number from 0 to 1, not {brief(share)}")
+    if not 0 <= share <= MOST_SHARE:
+        raise ValueError(f"share is a number from 0 to 1, not {share}")
+    return float(share)
 
 
 class Canvas:
@@ -247,6 +268,8 @@ class Canvas:
         Its index in the clip.
     rule, baseline : str
         As asked for.
+    share : float
+        Of the layer, for the rule "horizon".
     """
 
     def __init__(
@@ -257,6 +280,7 @@ class Canvas:
         baseline: str,
         budget: Budget = DEFAULT_BUDGET,
         whole: ForwardPass | None = None,
+        share: float = USUAL_SHARE,
     ):
         self._forward = forward
         # The pass at all pixels of the picture, over which means are taken; None: `forward` is it.
@@ -270,6 +294,7 @@ class Canvas:
         self.frame = frame
         self.rule = rule
         self.baseline = baseline
+        self.share = share
 
     def __getitem__(self, name: str) -> LayerMaps:
         """The maps of the layer of this name; KeyError where there is none."""
@@ -286,25 +311,30 @@ class Canvas:
     def _traced(self, n: int) -> Traced:
         """What rules see of the n-th layer."""
         height, width = self.image.shape[-2:]
-        mean = None
+        layers, inputs = self._forward.layers[n:], self._forward.inputs[n:]
+        source = None
         if self.baseline == "mean":
-            x = (self._whole or self._forward).inputs[n][0]  # (c_in, h, w)
-            mean = x.mean((-2, -1), keepdim=True)  # (c_in, 1, 1)
-        return Traced(self._forward.layers[n:], self._forward.inputs[n:], (height, width), mean)
+            x = (self._whole or self._forward).inputs[n]
+            source = inputs[0] - x.mean((-2, -1), keepdim=True)  # (1, c_in, h, w)
+        if self.rule == "horizon":
+            # The layer is linear in its input: z − s/2·D is what it makes of x − s/2·(x − x₀).
+            source = inputs[0] if source is None else source
+            inputs = _forward(layers, inputs[0] - self.share / 2 * source).inputs
+        return Traced(layers, inputs, (height, width), None if source is None else source[0])
 
     def __iter__(self) -> Iterator[LayerMaps]:
         return (self[name] for name in self.layers)
 
-    def with_rule(self, rule: str, baseline: str = "zero") -> Canvas:
-        """The same frame under another rule, without running the model again.
+    def with_rule(self, rule: str, baseline: str = "zero", share: float | None = None) -> Canvas:
+        """The same frame under another rule, without running the whole model again.
 
         Raises
         ------
         ValueError
-            For an unknown rule or baseline.
+            For an unknown rule or baseline, or a share that is out of range.
         """
-        _check_question(rule, baseline)
-        return Canvas(self._forward, self.frame, rule, baseline, self._budget, self._whole)
+        share = _check_question(rule, baseline, share=share)
+        return Canvas(self._forward, self.frame, rule, baseline, self._budget, self._whole, share)
 
     @exactly
     def with_layer(self, layer: Layer) -> Canvas:
@@ -355,7 +385,9 @@ class Canvas:
 
     def _changed(self, forward: ForwardPass, whole: ForwardPass | None) -> Canvas:
         """The same canvas over another pass."""
-        return Canvas(forward, self.frame, self.rule, self.baseline, self._budget, whole)
+        return Canvas(
+            forward, self.frame, self.rule, self.baseline, self._budget, whole, self.share
+        )
 
     def __repr__(self) -> str:
         layers = self._forward.layers

@@ -14,7 +14,7 @@ from xinc_core.clips import Clip
 from xinc_core.study.findings.objects import over_time
 from xinc_core.study.statistics.ranks import rank_correlation
 from xinc_core.study.statistics.scene import Scene
-from xinc_core.tracing import RULE_NAMES, RULE_ORDER, RULES, Canvas, LayerMaps, trace
+from xinc_core.tracing import RULE_NAMES, RULE_ORDER, Canvas, LayerMaps, trace
 
 from .pictures import grid, image, magnitude
 from .theme import family_color, layer_colors, set_theme
@@ -201,7 +201,7 @@ def agreement(
     rule, and the one that agrees worst: rows of frame, paper, first order, ablation.
     """
     canvas = trace(model, frame)
-    layers = {rule: canvas.with_rule(rule)[layer] for rule in RULES}
+    layers = {rule: canvas.with_rule(rule)[layer] for rule in (*RULE_ORDER, "ablation")}
     random = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(layers["paper"]), generator=random)[:n]
     maps = {rule: found.only(chosen).tensor().abs() for rule, found in layers.items()}

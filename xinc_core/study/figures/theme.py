@@ -27,7 +27,7 @@ _ORANGE, _SKY, _GREEN = "#E69F00", "#56B4E9", "#009E73"
 _BLUE, _RED, _PINK, _BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"
 _FAMILY_COLORS = (_RED, _BLUE, _PINK, _SKY, _BLACK, _ORANGE, _GREEN)
 
-RULE_COLORS = {"paper": _ORANGE, "first_order": _GREEN, "ablation": "#333333"}
+RULE_COLORS = {"paper": _ORANGE, "first_order": _GREEN, "horizon": _SKY, "ablation": "#333333"}
 PARTITION_COLORS = {
     "instances": _PINK,
     "grid": "#333333",

@@ -1,4 +1,4 @@
-"""The rules: three answers to "what does this neuron contribute to this pixel?" (METHOD 3).
+"""The rules: four answers to "what does this neuron contribute to this pixel?" (METHOD 3).
 
 What lives here: one class per rule and kind of neuron, behind one interface (``base.Rule``),
 ``make_rule``, and the names of the rules, which are listed nowhere else. What does not: loops over
@@ -16,7 +16,12 @@ from .impulses import Impulses
 from .paper import PaperColumns, PaperKernels
 
 # How each rule is called in sentences, figures and menus.
-RULE_NAMES = {"paper": "paper's rule", "first_order": "first-order rule", "ablation": "ablation"}
+RULE_NAMES = {
+    "paper": "paper's rule",
+    "first_order": "first-order rule",
+    "horizon": "horizon rule",
+    "ablation": "ablation",
+}
 
 # All rules, and those that are cheap enough for every neuron, in the order in which they are shown.
 RULES = tuple(RULE_NAMES)
@@ -57,6 +62,10 @@ def make_rule(name: str, traced: Traced, budget: Budget = DEFAULT_BUDGET) -> Rul
 
 
 def _kind(name: str, traced: Traced, budget: Budget) -> type[Rule]:
+    """The class of a rule.
+
+    ``horizon`` is ``first_order`` with slopes at another state, which is what ``traced`` holds.
+    """
     if name == "ablation":
         return Ablation
     columns = traced.layer.neurons == "columns"

@@ -36,17 +36,18 @@ class Traced:
     layers : tuple of Layer
         This layer first, the last layer of the network at the end.
     inputs : tuple of Tensor
-        What each of these layers received, (1, c_in, h, w) per layer.
+        What each of these layers received, (1, c_in, h, w) per layer: the state at which slopes
+        are taken.
     size : (int, int)
         (H, W) of the picture in pixels.
-    baseline : Tensor, (c_in, 1, 1), or None
-        x₀, what a removed neuron of this layer reads instead of its input; None means 0.
+    source : Tensor, (c_in, h, w), or None
+        ``x − x₀``, where it is not the layer's input itself; see :attr:`removed`.
     """
 
     layers: tuple[Layer, ...]
     inputs: tuple[Tensor, ...]
     size: tuple[int, int]
-    baseline: Tensor | None = None
+    source: Tensor | None = None
 
     @property
     def layer(self) -> Layer:
@@ -60,10 +61,11 @@ class Traced:
 
     @property
     def removed(self) -> Tensor:
-        """``x − x₀``: what a neuron's weights no longer see when it is removed, (c_in, h, w)."""
-        if self.baseline is None:
-            return self.x
-        return self.x - self.baseline
+        """``x − x₀``: what a neuron's weights no longer see when it is removed, (c_in, h, w).
+
+        x is the layer's input when the whole network ran, also where slopes are taken elsewhere.
+        """
+        return self.x if self.source is None else self.source
 
     @property
     def is_last(self) -> bool:

@@ -40,7 +40,7 @@ class FirstOrderColumns(Rule):
         weight = self.traced.layer.weight[:, neurons, 0, 0]  # (n_out, k)
         gradient = weight.T @ self.jacobian(box)  # (3, k, h·w)
         gradient = gradient.unflatten(-1, extent(box))  # (3, k, h, w)
-        return gradient.mul_(crop(self.traced.x, box)[neurons])
+        return gradient.mul_(crop(self.traced.removed, box)[neurons])
 
     def _forward(self, neurons: Tensor, box: Box) -> Tensor:
         """One neuron alone, (3, 1, h, w), by sending its share forward.
@@ -48,7 +48,7 @@ class FirstOrderColumns(Rule):
         That takes less time than the gradients of all neurons.
         """
         first, *later = self.traced.layers
-        x = crop(self.traced.x, box)[neurons].flatten(1)  # (1, h·w)
+        x = crop(self.traced.removed, box)[neurons].flatten(1)  # (1, h·w)
         share = first.weight[:, neurons, 0, 0] * x  # (n_out, h·w)
         for layer, slope in zip(later, self._slopes(box)):
             share = layer.weight[:, :, 0, 0] @ (share * slope)

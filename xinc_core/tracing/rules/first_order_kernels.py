@@ -55,14 +55,16 @@ class FirstOrderKernels(Rule):
 
     def maps(self, neurons: Tensor, box: Box) -> Tensor:
         if self.traced.is_last:
-            return self.traced.shares(neurons, box).abs_()
+            return self.traced.shares(neurons, box, self.traced.removed).abs_()
         if len(neurons) == 1 and extent(box) != (1, 1):
             return magnitude(self._forward(neurons, box))
         return self._natural(self._assemble(neurons, box, signed=False, buffers={}), box)
 
     def color(self, neurons: Tensor, box: Box) -> Tensor:
         if self.traced.is_last:
-            return self.traced.in_own_channel(neurons, self.traced.shares(neurons, box))
+            return self.traced.in_own_channel(
+                neurons, self.traced.shares(neurons, box, self.traced.removed)
+            )
         if len(neurons) == 1:
             return self._forward(neurons, box)
         colors = self._assemble(neurons, box, signed=True, buffers={})  # (3, k, R, C, Tr, Tc)
@@ -127,7 +129,7 @@ class FirstOrderKernels(Rule):
         grid = self.traced.grid
         _, output = self.traced.pairs(neurons)
         share = self.traced.x.new_zeros(1, first.c_out, *grid)
-        share[0, output] = self.traced.shares(neurons, whole(grid))
+        share[0, output] = self.traced.shares(neurons, whole(grid), self.traced.removed)
         share = first.shuffle(share)
         for layer, slope in zip(later, self.slopes):
             share = layer.shuffle(F.conv2d(share * slope, layer.weight, padding=layer.pad))
@@ -242,7 +244,9 @@ class FirstOrderKernels(Rule):
         )
         _, outputs = self.traced.pairs(neurons[:1])
         slope = self._slope(int(outputs), source)
-        d = self.traced.shares(neurons, source) * slope  # (k, h, w) of the source
+        d = (
+            self.traced.shares(neurons, source, self.traced.removed) * slope
+        )  # (k, h, w) of the source
         height, width = extent(adjoint.cells)
         by_offset = {}
         for row in row_offsets:

@@ -54,7 +54,9 @@ class Impulses(FirstOrderKernels):
         colors = self.traced.x.new_empty(len(neurons), 3, *extent(box))
         for channel in outputs.unique().tolist():
             positions = (outputs == channel).nonzero()[:, 0]
-            shares = self.traced.shares(neurons[positions], cells)  # (k, h, w) of the grid
+            shares = self.traced.shares(
+                neurons[positions], cells, self.traced.removed
+            )  # (k, h, w) of the grid
             shares = shares * self._slope(channel, cells)
             responses = crop(self._responses_of(channel), box)  # (cells, 3, h, w) of the box
             painted = shares.flatten(1) @ responses.flatten(1)  # (k, 3·h·w)
