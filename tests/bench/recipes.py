@@ -41,7 +41,7 @@ class Case:
         Epochs whose seconds are measured in a turn.
     shipped : str, optional
         A shipped network that the paper's recipe fitted. Its header says how good the whole fit
-        is, so that half an hour is not spent on it again; the epochs on the way are not known.
+        is, so that an hour is not spent on it again; the epochs on the way are not known.
     """
 
     family: str
@@ -56,8 +56,8 @@ CASES = (
     Case("nerv", "courtyard", 32, dict(lr=4e-3, epochs=60), 1),
     Case("nerv", "bunny", 96, dict(lr=4e-3, epochs=60), 1),
     Case("hnerv", "courtyard", 80, dict(lr=4e-3, epochs=40), 1, "hnerv-courtyard"),
-    Case("ffn", "courtyard", 160, dict(lr=4e-3, epochs=300), 8),
-    Case("siren", "courtyard", 300, dict(lr=2e-3, epochs=300), 8),
+    Case("ffn", "courtyard", 160, dict(lr=4e-3, epochs=300), 8, "ffn-courtyard"),
+    Case("siren", "courtyard", 300, dict(lr=2e-3, epochs=300), 8, "siren-courtyard"),
 )
 
 
