@@ -121,7 +121,7 @@ class Step:
     threads : int
         How many it computes with.
     settings : dict
-        Numbers of the plan without which the same files would come out differently.
+        Values of the plan without which the same files would come out differently.
     fit : Fit or None
         The network of a fit or a trace.
     """
@@ -135,7 +135,7 @@ class Step:
     seconds: float
     memory_mb: int
     threads: int = 1
-    settings: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, int | str] = field(default_factory=dict)
     fit: Fit | None = None
 
     @property
@@ -222,7 +222,7 @@ class _Maker:
             label=f"fit {fit.family}, seed {fit.seed}{role}",
             inputs=clip.outputs,
             seconds=per_frame * frames * epochs * self.scale,
-            settings=dict(epochs=epochs),
+            settings=dict(epochs=epochs, recipe=plan.recipe),
             fit=fit,
         )
 
@@ -265,7 +265,7 @@ class _Maker:
         label: str,
         inputs: tuple[str, ...] = (),
         seconds: float = 0.0,
-        settings: Mapping[str, int] | None = None,
+        settings: Mapping[str, int | str] | None = None,
         fit: Fit | None = None,
     ) -> Step:
         files = files_of(kind, self.in_sweep)
