@@ -9,3 +9,9 @@ def close(got: Tensor, wanted: Tensor, rtol: float) -> None:
     scale = wanted.abs().max()
     difference = (got - wanted).abs().max()
     assert difference <= rtol * max(scale, 1e-30), f"{difference / scale:.2e} of the largest value"
+
+
+def without_bars(text):
+    """What a command said, without its progress bars."""
+    lines = [line.rpartition("\r")[2] for line in text.split("\n")]
+    return "\n".join(line for line in lines if "%|" not in line)

@@ -11,6 +11,7 @@ Three variables say what this machine has:
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,16 @@ def pytest_generate_tests(metafunc) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_configure() -> None:
+    """Signals arrive, for the tests and the commands that they start.
+
+    A shell starts what runs in the background with Ctrl-C ignored, and nohup ignores SIGHUP.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def pytest_runtest_setup() -> None:
     """What a test and its fixtures draw by lot does not depend on which tests ran before."""
     torch.manual_seed(0)

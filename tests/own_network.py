@@ -31,8 +31,7 @@ def described(linears):
 
 
 class GaussianMLP(nn.Module):
-    family, Config = "gaussian", GaussianConfig
-    recipes = {"adam": Recipe(epochs=1000, lr=5e-3)}
+    family, Config, recipes = "gaussian", GaussianConfig, {"adam": Recipe(1000, lr=5e-3)}
     for_video, frame = False, 0
 
     def __init__(self, config):

@@ -29,7 +29,8 @@ def test_everything_shipped_has_its_checksum():
     for digest, name in lines:
         assert hash_file(data / name) == digest, name
     listed = {name for _, name in lines}
-    texts = {"README.md", "LICENCES.md", "PAPER_RUNS.md", "SHA256SUMS", "build.py", "describe.py"}
+    texts = {"README.md", "LICENCES.md", "PAPER_RUNS.md", "SHA256SUMS"}
+    texts |= {"build.py", "describe.py", "compare_recipes.py"}
     assert listed == {
         name
         for name in tracked_or_new(data)

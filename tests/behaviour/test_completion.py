@@ -44,7 +44,7 @@ OFFERED = {
     "xinc st": ["study", "step"],
     "xinc --v": ["--version"],
     "xinc trace --ru": ["--rule"],
-    "xinc trace nerv-bunny --rule ": ["paper", "first_order", "ablation"],
+    "xinc trace nerv-bunny --rule ": ["paper", "first_order", "horizon", "ablation"],
     "xinc trace nerv-bunny --rule f": ["first_order"],
     "xinc trace hnerv-bunny-": ["hnerv-bunny-s10", "hnerv-bunny-s20"],
     "xinc compress nerv-bunny --clip bun": ["bunny"],

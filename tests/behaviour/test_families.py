@@ -369,6 +369,7 @@ def test_a_fitted_hnerv_stands_alone_and_a_resumed_fit_is_the_same(clip, tmp_pat
         encoder=8,
         kernels=(1, 5),
     )
+    options["recipe"] = "paper"
     whole, history = xc.fit("hnerv", clip, checkpoint=False, **options)
     assert history["psnr"][-1] > history["psnr"][0] + 2
     assert xc.evaluate(whole, clip) == pytest.approx(history["psnr"][-1], abs=1.5)
@@ -408,12 +409,12 @@ def test_a_fitted_hnerv_stands_alone_and_a_resumed_fit_is_the_same(clip, tmp_pat
 def test_an_hnerv_that_diverges_keeps_embeddings_that_belong_to_its_weights(clip, monkeypatch):
     step, count = training._step, 0
 
-    def harmful(run, codes, target, lr):
+    def harmful(run, codes, target):
         nonlocal count
         count += 1
         if count > 12:
             run.model.head.bias.data.add_(float("nan"))
-        return step(run, codes, target, lr)
+        return step(run, codes, target)
 
     monkeypatch.setattr(training, "_step", harmful)
     with pytest.raises(training.DivergenceError) as caught:

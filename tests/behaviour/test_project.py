@@ -241,7 +241,7 @@ def test_ci_runs_what_the_gate_runs():
         commands("test")
     )
     gate = (ROOT / ".ci" / "run").read_text()
-    assert all(f"step {command}" in gate for command in ("make test", "make wheel-study"))
+    assert "step make test" in gate and "make wheel-study" in gate
     assert {"make lint", "make types"} <= set(commands("lint"))
 
 
