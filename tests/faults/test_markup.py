@@ -24,6 +24,7 @@ from xinc_core.clips import save_clip
 from xinc_core.models import NeRV
 from xinc_core.study import figures
 from xinc_core.study.explorer import VIEWS
+from xinc_core.study.figures.saving import show_text_as_it_is
 from xinc_core.study.findings.browsing import Picture
 from xinc_core.study.measuring.store import Address
 from xinc_core.study.series.plans import plan
@@ -234,6 +235,15 @@ def test_the_terminal_obeys_no_name(text, tmp_path, monkeypatch, capsys):
     assert spoken(said.out + err) and len(err.strip().splitlines()) == 4, said
     written = {file.name for file in tmp_path.iterdir()}
     assert len(written) == 3 and all(name.isprintable() for name in written), written
+
+
+def test_a_name_under_a_tick_may_take_two_lines():
+    fig, ax = plt.subplots()
+    ax.set_xticks([0, 1], ["ffn\nlayer1", "\x1b[31mred"])
+    show_text_as_it_is(fig)
+    fig.canvas.draw()
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["ffn\nlayer1", "\\x1b[31mred"]
+    plt.close(fig)
 
 
 # The report ---------------------------------------------------------------------------------------

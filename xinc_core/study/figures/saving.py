@@ -84,7 +84,7 @@ def _show_ticks_as_they_are(axis: Axis) -> set[Text]:
         return {label for tick in ticks for label in (tick.label1, tick.label2)}
 
     def plain(value, place=None) -> str:
-        return as_plain(formatter(value, place), most=LONGEST_TEXT)
+        return as_plain(formatter(value, place), lines=True, most=LONGEST_TEXT)
 
     axis.set_major_formatter(plain)
     return set()
