@@ -21,7 +21,7 @@ from xinc_core import clips
 from xinc_core.cli import words as cli
 from xinc_core.models import recipe
 from xinc_core.study.series import executing, plans, runs
-from xinc_core.study.series.plans import Role
+from xinc_core.study.series.plans import Fit, Role
 from xinc_core.util.files import locked
 from xinc_core.util.paths import environment
 
@@ -218,7 +218,8 @@ def test_a_run_leaves_clip_networks_notebooks_tables_and_a_report(done):
     assert (
         facts["clip"]["size"] == [32, 48]
         and facts["clip"]["frames"] == 8
-        and facts["epochs"] == {"nerv": 2, "ffn": 7}
+        and facts["epochs"] == {"nerv": 2, "ffn": 10}
+        and facts["recipe"] == "fast"
     )
     book = (done / "notebooks" / "00_start_here.ipynb").read_text()
     assert "What walk says stands above" in book and "No single neuron owns a pixel" not in book
@@ -306,6 +307,11 @@ def test_a_full_disk_keeps_what_was_done(film, tmp_path, capsys, monkeypatch):
 
     def full(*args, **options):
         raise OSError(28, "No space left on device")
+
+    def only_one(plan):
+        return iter([Fit("nerv", 1, Role.OWN)])
+
+    monkeypatch.setattr(plans.Plan, "fits", only_one)
 
     with monkeypatch.context() as patch:
         patch.setattr("xinc_core.storage.fitted.save_model", full)
