@@ -141,10 +141,10 @@ def test_a_dry_run_lists_the_jobs_and_writes_nothing(more, films, tmp_path, capf
     told, error = capfd.readouterr()
     assert (
         "walk-2 (6 frames)" in told
-        and "12 fits, 6 notebooks" in told
+        and "15 fits, 6 notebooks" in told
         and not (tmp_path / "out").exists()
     )
-    for rule, n in dict(clip=3, fit=12, trace=6, notebook=6, report=3, summary=1).items():
+    for rule, n in dict(clip=3, fit=15, trace=6, notebook=6, report=3, summary=1).items():
         assert re.search(rf"^{rule} +{n}$", error, re.M), error
 
 
