@@ -67,22 +67,24 @@ def measured(clips: list[str], families: list[str], most: int) -> pd.DataFrame:
     """
     session = Session()
     rows = []
+    opened = [load_clip(name) for name in clips]
     for notebook in NOTEBOOKS:
         for finding in registry.measured_in(notebook):
-            for name in clips:
-                clip = load_clip(name)
+            for clip in opened:
                 if finding.needs_masks and clip.labels is None:
                     continue
                 units = list(units_of(finding, clip, families, [1], RULES, most))
                 trained = [unit for unit in units if unit.variant == Variant.TRAINED]
-                for unit in tqdm(trained, desc=f"{finding.name}, {name}", disable=None):
+                for unit in tqdm(trained, desc=f"{finding.name}, {clip.name}", disable=None):
                     rows += rows_of(unit, session.values(finding, clip, unit))
     table = pd.DataFrame(rows, columns=[*SAME, "value"])
     table = table.groupby(SAME, sort=False, as_index=False)["value"].mean()
-    psnr = []
-    for name, family in zip(table["clip"], table["family"]):
-        psnr.append(read_header(find_model(model_name(family, name)))["psnr"])
-    return table.assign(psnr=psnr)
+    psnr = {}
+    for name in clips:
+        for family in families:
+            psnr[name, family] = read_header(find_model(model_name(family, name)))["psnr"]
+    networks = zip(table["clip"], table["family"])
+    return table.assign(psnr=[psnr[network] for network in networks])
 
 
 def rows_of(unit: Unit, values: dict) -> list[list]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from xinc_core.clips.catalogue import Photograph, Video, photographs, videos
+from xinc_core.clips.catalogue import Photograph, RegisteredVideo, photographs, videos
 from xinc_core.clips.registry import FIRST_CLIPS, Known, known_clips
 
 DATA = Path(__file__).resolve().parent
@@ -77,7 +77,7 @@ def _source(clip: Known, picture: Photograph | None) -> str:
     return f"{_frames(clip.video)} of {_place(clip.video)}"
 
 
-def _frames(video: Video) -> str:
+def _frames(video: RegisteredVideo) -> str:
     """Which frames of a video are taken: frames 0, 2, …, 78."""
     last = video.keep.stop - 1
     if video.step == 1:
@@ -85,7 +85,7 @@ def _frames(video: Video) -> str:
     return f"frames {video.start}, {video.start + video.step}, …, {last}"
 
 
-def _place(video: Video) -> str:
+def _place(video: RegisteredVideo) -> str:
     if video.url is None:
         return f"`{Path(video.member).name.removesuffix('.gz')}`, {video.package}"
     return f"[{Path(video.url).name}]({video.url}), fetched ({video.bytes / 1e6:.1f} MB)"

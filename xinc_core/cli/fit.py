@@ -65,15 +65,9 @@ def run(args: argparse.Namespace) -> None:
     """Fit one network and save it."""
     from xinc_core.clips import open_clip
     from xinc_core.storage import fit_and_save
-    from xinc_core.storage.building import MOST_WEIGHTS
     from xinc_core.util.checks import check_device
 
     check_device(args.device)
-    if args.parameters is not None and args.parameters > MOST_WEIGHTS:
-        raise ValueError(
-            f"a network has at most {MOST_WEIGHTS:,} parameters here, not {args.parameters:,}; "
-            "a larger one could not be loaded"
-        )
     frames = args.frames
     clip = open_clip(args.clip, frames.start or 0, frames.stop, frames.step or 1, args.size)
     out = Path(args.output or _name(args, clip.name))

@@ -14,7 +14,7 @@ from xinc_core.util.paths import table_of_data
 
 
 @dataclass(frozen=True)
-class Video:
+class RegisteredVideo:
     """A video that a registered clip is cut from.
 
     Attributes
@@ -93,9 +93,9 @@ class Photograph:
     source: str
 
 
-def videos() -> dict[str, Video]:
+def videos() -> dict[str, RegisteredVideo]:
     """The registered videos by name; none where the table is not here."""
-    return _listed("videos.json", Video)
+    return _listed("videos.json", RegisteredVideo)
 
 
 def photographs() -> dict[str, Photograph]:

@@ -15,13 +15,13 @@ from xinc_core.util.files import hash_file
 from xinc_core.util.paths import cache_folder
 from xinc_core.util.progress import progress_bar
 
-from .catalogue import Video
+from .catalogue import RegisteredVideo
 
 CHUNK = 1 << 16  # bytes of a download between two steps of its bar
 TIMEOUT = 30  # seconds without a byte after which a server is given up
 
 
-def place_of(video: Video) -> Path | None:
+def place_of(video: RegisteredVideo) -> Path | None:
     """Where a video's file lies: in the folder that ``XINC_CLIPS`` names, or in the cache, or None.
 
     Its content is not looked at.
@@ -56,12 +56,12 @@ def fetched_folder() -> Path:
     return cache_folder() / "clips"
 
 
-def video_file(video: Video, progress: bool = True) -> Path:
+def video_file(video: RegisteredVideo, progress: bool = True) -> Path:
     """The file of a registered video, fetched if it is neither in ``XINC_CLIPS`` nor in the cache.
 
     Parameters
     ----------
-    video : Video
+    video : RegisteredVideo
     progress : bool
         Show a bar while it is fetched.
 
@@ -80,7 +80,7 @@ def video_file(video: Video, progress: bool = True) -> Path:
     return _fetch(video, progress)
 
 
-def _checked(path: Path, video: Video) -> Path:
+def _checked(path: Path, video: RegisteredVideo) -> Path:
     """The path, if the registered video is there."""
     found = hash_file(path)
     if found != video.sha256:
@@ -92,7 +92,7 @@ def _checked(path: Path, video: Video) -> Path:
     return path
 
 
-def address(video: Video) -> str:
+def address(video: RegisteredVideo) -> str:
     """Where a video is fetched from: its own address, or a mirror's that ``XINC_CLIPS_URL`` names.
 
     Raises
@@ -111,7 +111,7 @@ def address(video: Video) -> str:
     return video.url
 
 
-def _fetch(video: Video, progress: bool) -> Path:
+def _fetch(video: RegisteredVideo, progress: bool) -> Path:
     """Download a video into the cache."""
     url, folder = address(video), fetched_folder()
     import pooch  # with requests, which nothing else needs

@@ -10,7 +10,7 @@ import numpy as np
 
 from xinc_core.util.paths import no_data
 
-from .catalogue import Video, photographs
+from .catalogue import RegisteredVideo, photographs
 from .clip import Clip, Taken, as_tensor
 from .fetching import video_file
 from .geometry import MOST_BYTES, Fit, Size, size_text
@@ -117,12 +117,12 @@ def _of_fixed_size(source: str | Path) -> Clip | None:
     return None
 
 
-def registered_clip(video: Video, progress: bool = True) -> Clip:
+def registered_clip(video: RegisteredVideo, progress: bool = True) -> Clip:
     """A registered clip, cut from its video (METHOD 5), with its masks.
 
     Parameters
     ----------
-    video : Video
+    video : RegisteredVideo
     progress : bool
         Show a bar where the file has to be fetched.
     """

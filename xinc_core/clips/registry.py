@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xinc_core.util.paths import shelves
 
-from .catalogue import Video, photographs, videos
+from .catalogue import RegisteredVideo, photographs, videos
 
 CLIP_FILE = ".safetensors"  # ending of a clip that save_clip wrote
 
@@ -24,7 +24,7 @@ class Known:
     name, shows : str
     frames : int
     licence, credit : str
-    video : Video or None
+    video : RegisteredVideo or None
         For a registered clip, the video that it is cut from.
     """
 
@@ -33,7 +33,7 @@ class Known:
     frames: int
     licence: str
     credit: str
-    video: Video | None = None
+    video: RegisteredVideo | None = None
 
     @property
     def is_fetched(self) -> bool:

@@ -121,7 +121,7 @@ def recipe(name: str, which: str | None = None) -> Recipe:
     """
     recipes = recipes_of(family(name))
     if which is None:
-        which = next(iter(recipes))
+        which = usual_recipe(name)
     if which not in recipes:
         raise ValueError(f"{name} has no recipe {which!r}; it has {', '.join(recipes)}")
     return recipes[which]

@@ -24,12 +24,14 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors; a test holds
     from .headers import weights_checksum as weights_checksum
     from .plain import load_model as load_model
     from .plain import save_model as save_model
+    from .registry import TWIN_ENDING as TWIN_ENDING
     from .registry import find_model as find_model
     from .registry import is_own_fit as is_own_fit
     from .registry import list_models as list_models
     from .registry import model_name as model_name
 
 PLACES = {
+    "TWIN_ENDING": "registry",
     "find_model": "registry",
     "fit_and_save": "fitted",
     "is_own_fit": "registry",

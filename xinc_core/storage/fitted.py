@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from xinc_core.clips import Clip
 from xinc_core.fitting import DivergenceError, History, evaluate, fit
 from xinc_core.models import usual_recipe
 from xinc_core.util.files import held_alone
 
+from .building import MOST_WEIGHTS
 from .plain import save_model
 
 
@@ -62,6 +65,7 @@ def fit_and_save(
         After Ctrl-C, with the state saved.
     """
     path = Path(path)
+    _check_loadable(options.get("parameters"))
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
     refusal = f"another fit is being written to {str(path)!r}; wait for it, or name another file"
@@ -97,16 +101,31 @@ def fit_and_save(
             epochs=len(history),
             psnr=round(reached, 3),
         )
-        if not model.for_video:
-            facts["frame"] = model.frame
-        if mirrored:
-            facts["flipped"] = True
-        if refit:
-            facts["refit"] = True
-        save_model(model, path, **facts)
+        save_model(model, path, **facts, **_role(model, mirrored, refit))
         history.to_csv(path.with_suffix(".history.csv"))
         state.unlink(missing_ok=True)
         return reached, history
+
+
+def _check_loadable(parameters: int | None) -> None:
+    """Refuse a network that would be fitted and saved, and could not be loaded."""
+    if isinstance(parameters, int) and parameters > MOST_WEIGHTS:
+        raise ValueError(
+            f"a network has at most {MOST_WEIGHTS:,} parameters here, not {parameters:,}; "
+            "a larger one could not be loaded"
+        )
+
+
+def _role(model: nn.Module, mirrored: bool, refit: bool) -> dict:
+    """What the header says only where it is so: frame, mirrored twin, refit."""
+    facts: dict = {}
+    if not model.for_video:
+        facts["frame"] = model.frame
+    if mirrored:
+        facts["flipped"] = True
+    if refit:
+        facts["refit"] = True
+    return facts
 
 
 def _save_last_good(error: DivergenceError, path: Path, clip: Clip, seed: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from xinc_core.util.file_kinds import UNKNOWN, kind_of_file
 from xinc_core.util.files import hash_bytes
-from xinc_core.util.tensor_files import UNREADABLE, Held, one_line, read_tensor_header
+from xinc_core.util.tensor_files import LENGTH, UNREADABLE, Held, one_line, read_tensor_header
 
 PLAIN = ".safetensors"
 COMPRESSED = ".xinc"
@@ -57,8 +57,9 @@ def weights_checksum(path: str | Path) -> str:
     facts = read_header(path)
     network = {name: facts.get(name) for name in ("family", "config", "seed")}
     file = Path(path).read_bytes()
-    start = 8 + int.from_bytes(file[:8], "little")  # behind the length and the header
-    tensors = json.loads(file[8:start])
+    (length,) = LENGTH.unpack_from(file)
+    start = LENGTH.size + length  # of the tensors, behind the length and the header
+    tensors = json.loads(file[LENGTH.size : start])
     tensors.pop("__metadata__", None)
     described = json.dumps([network, tensors], sort_keys=True)
     return hash_bytes(described.encode(), file[start:])

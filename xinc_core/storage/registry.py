@@ -8,6 +8,8 @@ from xinc_core.util.paths import no_data, shelves, shipped_folder
 
 from .headers import PLAIN, read_header
 
+TWIN_ENDING = "-flip"  # of the name of a network that was fitted to mirrored frames
+
 
 def list_models() -> dict[str, dict]:
     """Names of the models that are known, each with its header: family, clip, psnr and so on.

@@ -96,7 +96,8 @@ def trace(
     >>> canvas["head"].heatmap()  # (H, W)
     """
     check_is_model(model)
-    share = _check_question(rule, baseline, budget, share)
+    _check_question(rule, baseline, budget)
+    share = _share_of(rule, share)
     frame = frame_of(model, frame)
     forward = _run(model, _layers_of(model), frame)
     return Canvas(forward, frame, rule, baseline, budget or DEFAULT_BUDGET, share=share)
@@ -142,7 +143,8 @@ def trace_frames(
     >>> torch.stack(per_frame)  # (8, n_neurons)
     """
     check_is_model(model)
-    share = _check_question(rule, baseline, budget, share)
+    _check_question(rule, baseline, budget)
+    share = _share_of(rule, share)
     if frames is None:
         frames = range(n_frames_of(model)) if model.for_video else [frame_of(model, 0)]
     if isinstance(frames, str) or not isinstance(frames, Iterable):
@@ -226,10 +228,7 @@ def _forward(layers: Sequence[Layer], x: Tensor) -> ForwardPass:
     return ForwardPass(tuple(layers), tuple(inputs), x[0])
 
 
-def _check_question(
-    rule: str, baseline: str, budget: Budget | None = None, share: float | None = None
-) -> float:
-    """Refuse what does not fit together; the share, its usual value where none is given."""
+def _check_question(rule: str, baseline: str, budget: Budget | None = None) -> None:
     check_rule(rule)
     if budget is not None and not isinstance(budget, Budget):
         raise TypeError(
@@ -240,6 +239,10 @@ def _check_question(
         raise ValueError(f"baseline is 'zero' or 'mean', not {baseline!r}")
     if baseline != "zero" and rule == "paper":
         raise ValueError("rule 'paper' removes nothing, so it has no baseline")
+
+
+def _share_of(rule: str, share: float | None) -> float:
+    """The share that was asked for, or its usual value; refused where the rule has none."""
     if share is None:
         return USUAL_SHARE
     if rule != "horizon":
@@ -333,7 +336,8 @@ class Canvas:
         ValueError
             For an unknown rule or baseline, or a share that is out of range.
         """
-        share = _check_question(rule, baseline, share=share)
+        _check_question(rule, baseline)
+        share = _share_of(rule, share)
         return Canvas(self._forward, self.frame, rule, baseline, self._budget, self._whole, share)
 
     @exactly

@@ -9,7 +9,7 @@ from enum import StrEnum
 from xinc_core.clips import Clip
 from xinc_core.editing.sampling import is_huge
 from xinc_core.fitting import check_clip
-from xinc_core.storage import find_model, load_model, model_name
+from xinc_core.storage import TWIN_ENDING, find_model, load_model, model_name
 from xinc_core.study.findings.base import Finding
 from xinc_core.study.findings.claims import PLANTED
 from xinc_core.study.statistics.scene import measured_frames
@@ -65,7 +65,7 @@ class Unit:
 
 def twin_of(model: str) -> str:
     """The name of the network that was fitted to the mirrored frame."""
-    return f"{model}-flip"
+    return model + TWIN_ENDING
 
 
 def available(clip: Clip, family: str, seeds: Sequence[int]) -> list[int]:

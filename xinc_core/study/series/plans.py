@@ -17,7 +17,7 @@ from typing import NamedTuple
 from xinc_core.clips import clip_name, frames_of, list_clips, video_of
 from xinc_core.models import family as family_class
 from xinc_core.models import recipe as recipe_of
-from xinc_core.storage import model_name
+from xinc_core.storage import TWIN_ENDING, model_name
 from xinc_core.util.checks import check_device
 from xinc_core.util.files import digest
 from xinc_core.util.suggest import unknown
@@ -70,7 +70,7 @@ class Role(Enum):
     """What a network of a study is fitted for; the value is the ending of its name."""
 
     OWN = ""
-    TWIN = "-flip"  # the same seed, fitted to the frames mirrored left to right
+    TWIN = TWIN_ENDING  # the same seed, fitted to the frames mirrored left to right
     REFIT = "-refit"  # the same seed and frames, fitted once more on another way
 
 
