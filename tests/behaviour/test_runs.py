@@ -14,12 +14,13 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from own_network import GaussianMLP
 from PIL import Image
 
 import xinc_core as xc
 from xinc_core import clips
 from xinc_core.cli import words as cli
-from xinc_core.models import recipe
+from xinc_core.models import FAMILIES, recipe
 from xinc_core.study.series import executing, plans, runs
 from xinc_core.study.series.plans import Fit, Role
 from xinc_core.util.files import locked
@@ -93,6 +94,28 @@ def test_every_seed_is_fitted_and_the_first_has_a_twin_and_a_refit(film):
         Role.OWN,
         Role.TWIN,
     ]
+
+
+def test_a_family_of_ones_own_is_fitted_by_the_recipe_that_it_has(film, monkeypatch):
+    monkeypatch.setitem(FAMILIES, "gaussian", GaussianMLP)
+    made = planned(film, families=["nerv", "gaussian"])
+    assert made.epochs["gaussian"] == recipe("gaussian", "adam").epochs
+    assert (made.recipe_of("nerv"), made.recipe_of("gaussian")) == ("fast", "adam")
+
+
+def test_a_network_whose_header_says_no_recipe_is_fitted_anew(film, tmp_path, monkeypatch):
+    made = planned(film, out=tmp_path, size=(32, 48), families=["ffn"], epochs={"ffn": 2})
+    clip = xc.load_clip(film, size=(32, 48))
+    network = next(made.fits())
+    runs.fit_network(made, clip, network)
+    file = made.model_path(*network)
+    facts = xc.storage.read_header(file)
+    kept = {name: facts[name] for name in ("clip", "clip_checksum", "seed", "epochs", "psnr")}
+    xc.save_model(xc.load_model(file), file, **kept)
+    runs.fit_network(made, clip, network)
+    assert xc.storage.read_header(file)["recipe"] == "fast"
+    monkeypatch.setattr(runs, "fit_and_save", None)  # nothing is left to be fitted
+    runs.fit_network(made, clip, network)
 
 
 def test_a_clip_never_takes_the_name_of_a_shipped_one(tmp_path):

@@ -127,9 +127,13 @@ def recipe(name: str, which: str | None = None) -> Recipe:
     return recipes[which]
 
 
-def usual_recipe(name: str) -> str:
-    """The name of the recipe by which a family is fitted unless another is asked for."""
-    return next(iter(recipes_of(family(name))))
+def usual_recipe(name: str, wanted: str | None = None) -> str:
+    """The name of the recipe by which a family is fitted unless another is asked for.
+
+    wanted : the one that several families are to have, if this one has it.
+    """
+    recipes = recipes_of(family(name))
+    return wanted if wanted in recipes else next(iter(recipes))
 
 
 def author_readers() -> list[Any]:

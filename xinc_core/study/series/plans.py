@@ -17,6 +17,7 @@ from typing import NamedTuple
 from xinc_core.clips import clip_name, frames_of, list_clips, video_of
 from xinc_core.models import family as family_class
 from xinc_core.models import recipe as recipe_of
+from xinc_core.models import usual_recipe
 from xinc_core.storage import TWIN_ENDING, model_name
 from xinc_core.util.checks import check_device
 from xinc_core.util.files import digest
@@ -102,7 +103,7 @@ class Plan:
     epochs : dict of family to int
         Epochs of a video network, full-image steps of an image network.
     recipe : str
-        By which networks are fitted, "fast" or "paper".
+        By which networks are fitted, "fast" or "paper"; :meth:`recipe_of` says it for a family.
     notebooks : tuple of str
         Names, in the order of the series.
     """
@@ -139,6 +140,10 @@ class Plan:
         """Where a network is kept."""
         name = model_name(family, self.name, seed) + role.value
         return self.out / "models" / f"{name}.safetensors"
+
+    def recipe_of(self, family: str) -> str:
+        """The recipe of a family: the plan's, or its own usual one where it has none so called."""
+        return usual_recipe(family, self.recipe)
 
     @property
     def command(self) -> str:
@@ -282,7 +287,7 @@ def _trained(
             raise ValueError(unknown("family of this study", family, families))
     trained = {}
     for family in families:
-        usual = recipe_of(family, which).epochs
+        usual = recipe_of(family, usual_recipe(family, which)).epochs
         if family in named:
             trained[family] = named[family]
         elif isinstance(asked, int):

@@ -177,9 +177,11 @@ def fit_network(plan: Plan, clip: Clip, network: Fit, progress: bool = False) ->
         If the fit diverges.
     """
     path, epochs = plan.model_path(*network), plan.epochs[network.family]
+    recipe = plan.recipe_of(network.family)
     if path.exists():
         header = read_header(path)
-        fits = header["epochs"] == epochs and header["recipe"] == plan.recipe
+        # A network of an older run says no recipe; it is fitted anew.
+        fits = header["epochs"] == epochs and header.get("recipe") == recipe
         if fits and header["clip_checksum"] == clip.checksum:
             return float(header["psnr"])
     try:
@@ -188,7 +190,7 @@ def fit_network(plan: Plan, clip: Clip, network: Fit, progress: bool = False) ->
             clip,
             path,
             seed=network.seed,
-            recipe=plan.recipe,
+            recipe=recipe,
             epochs=epochs,
             device=plan.device,
             mirrored=network.role is Role.TWIN,

@@ -222,7 +222,7 @@ class _Maker:
             label=f"fit {fit.family}, seed {fit.seed}{role}",
             inputs=clip.outputs,
             seconds=per_frame * frames * epochs * self.scale,
-            settings=dict(epochs=epochs, recipe=plan.recipe),
+            settings=dict(epochs=epochs, recipe=plan.recipe_of(fit.family)),
             fit=fit,
         )
 
